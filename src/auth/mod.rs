@@ -1,0 +1,1 @@
+//! Who we are: identities, agents, prompters, and the order they are tried in.

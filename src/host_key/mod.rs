@@ -1,0 +1,1 @@
+//! Who the server is: known_hosts, pinned keys, certificates, policies.

@@ -1,0 +1,1 @@
+//! The meeting point of the two sides of one channel.

@@ -1,0 +1,1 @@
+//! Ready-made channels, built on the public API only.

@@ -1,0 +1,1 @@
+//! Restart types, intensity, backoff. No SSH in here.

@@ -1,0 +1,8 @@
+//! Key types, re-exported from one place.
+//!
+//! They come from the `ssh-key` crate (through `russh`), and are the only foreign SSH types in
+//! this crate's public signatures.
+
+pub use russh::keys::ssh_key::{
+    Algorithm, Certificate, Fingerprint, HashAlg, PrivateKey, PublicKey, certificate::CertType,
+};

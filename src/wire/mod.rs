@@ -1,0 +1,11 @@
+//! The vocabulary of RFC 4250-4254: numbers, names and values as they stand on the wire.
+//!
+//! Owns no state and knows nothing of tokio, actors or sessions. [`keys`] is the only place
+//! that re-exports key types of the SSH library underneath.
+
+pub mod codes;
+pub mod keys;
+pub mod open;
+pub mod pty;
+pub mod request;
+pub mod signal;

@@ -1,0 +1,1 @@
+//! Channel requests (RFC 4254 section 6).

@@ -1,0 +1,1 @@
+//! Signal names (RFC 4254 section 6.10).
