@@ -231,13 +231,13 @@ pub enum RequestError {
     #[error("the peer refused the {request} request")]
     Refused {
         /// The request's name on the wire.
-        request: &'static str,
+        request: String,
     },
     /// No answer in time. A late answer is swallowed and never given to a later request.
     #[error("the peer did not answer the {request} request within {after:?}")]
     Timeout {
         /// The request's name on the wire.
-        request: &'static str,
+        request: String,
         /// The limit that was reached.
         after: Duration,
     },
@@ -349,6 +349,48 @@ impl CloseReason {
             Self::Connection(e) => e.origin(),
             _ => Origin::Local,
         }
+    }
+}
+
+/// Why a channel actor ended; what `terminate` is given and `ChannelRef::wait` returns.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// The behaviour asked for it (`Next::Stop`).
+    #[error("stopped by the behaviour")]
+    Normal,
+    /// The channel is over, and `Closed` was handled.
+    #[error("the channel is over: {0}")]
+    Closed(CloseReason),
+    /// Somebody stopped the actor from outside.
+    #[error("stopped from outside: {0}")]
+    Stopped(Arc<str>),
+    /// A callback returned an error.
+    #[error("{callback} failed: {error}")]
+    Failed {
+        /// Which callback.
+        callback: &'static str,
+        /// Its error, in words.
+        error: Arc<str>,
+    },
+    /// A callback panicked.
+    #[error("{callback} panicked: {message}")]
+    Panicked {
+        /// Which callback.
+        callback: &'static str,
+        /// The panic's message.
+        message: Arc<str>,
+    },
+    /// The actor was killed; `terminate` was not called.
+    #[error("killed")]
+    Killed,
+}
+
+impl StopReason {
+    /// Whether this is an ordinary end, after which a `Transient` child is not restarted.
+    #[must_use]
+    pub const fn is_normal(&self) -> bool {
+        matches!(self, Self::Normal | Self::Closed(CloseReason::Peer | CloseReason::Local))
     }
 }
 

@@ -1,1 +1,8 @@
-//! The connection actor.
+//! The connection actor: owns the transport and the table of channels, supervises the channel actors, keeps the
+//! clocks. It never awaits anything but its own mailbox.
+
+mod actor;
+mod clocks;
+mod table;
+
+pub(crate) use actor::{ConnectionArgs, start};

@@ -1,1 +1,6 @@
-//! Looking in.
+//! What can be seen of a running connection: facts, counters, channels, phases.
+
+mod info;
+
+pub use info::{Algorithms, ChannelInfo, ChannelState, ConnectionInfo, Counters, PhaseEvent};
+pub(crate) use info::Facts;

@@ -1,1 +1,20 @@
-//! The meeting point of the two sides of one channel.
+//! The meeting point of the two sides of one channel: what arrived and waits for its consumer
+//! ([`inbox`]), what is to be sent and waits for the peer's window ([`outbox`]), and the account of
+//! both ([`budget`]).
+//!
+//! The transport fills the inbox and takes from the outbox; the channel actor and handles do the
+//! reverse. Knows neither actors nor the SSH library.
+
+pub(crate) mod budget;
+pub(crate) mod event;
+pub(crate) mod inbox;
+pub(crate) mod key;
+pub(crate) mod link;
+pub(crate) mod outbox;
+pub(crate) mod state;
+
+pub(crate) use inbox::Inbox;
+pub(crate) use key::ChannelKey;
+pub(crate) use link::{Link, LinkClosed};
+pub(crate) use outbox::{Outbox, Outgoing};
+pub(crate) use state::{Port, PortSetup};

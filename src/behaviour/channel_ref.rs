@@ -1,0 +1,106 @@
+//! The address of a running channel actor.
+
+use std::ops::Deref;
+use std::time::Duration;
+
+use ractor::{ActorCell, ActorRef, RpcReplyPort};
+
+use super::handle::ChannelHandle;
+use super::msg::ActorMsg;
+use super::role::{Behaviour, ClientSide, Role};
+use crate::error::{CallError, StopReason};
+
+/// The address of a channel actor: send it messages, send data on its channel, close it, wait for it.
+///
+/// Cheap to clone. Dereferences to [`ChannelHandle`] for the functions of the channel itself. The channel lives
+/// until its behaviour stops, the peer closes it, or somebody closes or stops it; dropping the address changes
+/// nothing, as with any actor's.
+pub struct ChannelRef<C: Behaviour<R>, R: Role = ClientSide> {
+    actor: ActorRef<ActorMsg<C::Msg>>,
+    handle: ChannelHandle<R>,
+}
+
+impl<C: Behaviour<R>, R: Role> Clone for ChannelRef<C, R> {
+    fn clone(&self) -> Self {
+        Self { actor: self.actor.clone(), handle: self.handle.clone() }
+    }
+}
+
+impl<C: Behaviour<R>, R: Role> std::fmt::Debug for ChannelRef<C, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChannelRef")
+            .field("channel", &self.handle.id())
+            .field("actor", &self.actor.get_id())
+            .finish()
+    }
+}
+
+impl<C: Behaviour<R>, R: Role> Deref for ChannelRef<C, R> {
+    type Target = ChannelHandle<R>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.handle
+    }
+}
+
+impl<C: Behaviour<R>, R: Role> ChannelRef<C, R> {
+    pub(crate) const fn new(actor: ActorRef<ActorMsg<C::Msg>>, handle: ChannelHandle<R>) -> Self {
+        Self { actor, handle }
+    }
+
+    /// Sends a message to the behaviour and does not wait. Messages of one sender stay in order.
+    ///
+    /// The mailbox is not bounded: a sender that may outrun the behaviour uses [`call`](Self::call).
+    ///
+    /// # Errors
+    /// The channel actor is gone.
+    pub fn cast(&self, msg: C::Msg) -> Result<(), CallError> {
+        self.actor.cast(ActorMsg::User(msg)).map_err(|_| CallError::Closed)
+    }
+
+    /// Sends a message with a reply port and waits for the answer.
+    ///
+    /// # Cancel safety
+    /// The behaviour handles the message even when the future is dropped; its answer is thrown away.
+    ///
+    /// # Errors
+    /// The actor is gone or goes, the behaviour dropped the port, or there was no answer in time.
+    pub async fn call<T: Send + 'static>(
+        &self,
+        msg: impl FnOnce(RpcReplyPort<T>) -> C::Msg + Send,
+        timeout: Duration,
+    ) -> Result<T, CallError> {
+        let (tx, rx) = ractor::concurrency::oneshot();
+        self.cast(msg(tx.into()))?;
+        match tokio::time::timeout(timeout, rx).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) if self.actor.get_status() < ractor::ActorStatus::Stopping => Err(CallError::NoReply),
+            Ok(Err(_)) => Err(CallError::Closed),
+            Err(_) => Err(CallError::Timeout { after: timeout }),
+        }
+    }
+
+    /// Waits until the channel actor has ended, and says why.
+    ///
+    /// # Cancel safety
+    /// Can be dropped and called again.
+    pub async fn wait(&self) -> StopReason {
+        self.handle.port().exited().await
+    }
+
+    /// Stops the actor after the message it is handling: `terminate` runs, the channel is closed.
+    pub fn stop(&self, reason: impl Into<String>) {
+        self.actor.stop(Some(reason.into()));
+    }
+
+    /// Kills the actor at its next await: `terminate` does not run, the channel is closed.
+    pub fn kill(&self) {
+        self.actor.kill();
+    }
+
+    /// The ractor actor behind it, to link, monitor, register or group it.
+    #[must_use]
+    pub fn actor(&self) -> ActorCell {
+        self.actor.get_cell()
+    }
+}

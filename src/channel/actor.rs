@@ -1,0 +1,270 @@
+//! Runs a behaviour: takes events from the port's inbox in turns, messages from the mailbox in between, returns
+//! credit after each callback, and sees to it that `terminate` is called with the reason.
+
+use std::any::Any;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::oneshot;
+
+use crate::behaviour::msg::ActorMsg;
+use crate::behaviour::{Behaviour, ChannelContext, ChannelHandle, ChannelRef, HandleTimeouts, Next, Role};
+use crate::config::WindowAdjust;
+use crate::error::{BoxError, CloseReason, OpenError, StopReason};
+use crate::port::Port;
+use crate::port::event::ChannelMsg;
+use crate::port::inbox::{Arrived, Notice};
+
+/// Payload handled before other messages get their turn.
+const TURN_BYTES: usize = 256 << 10;
+/// Events handled before other messages get their turn.
+const TURN_EVENTS: usize = 256;
+
+/// The opener's answer.
+pub(crate) type Opened<C, R> = oneshot::Sender<Result<ChannelRef<C, R>, OpenError>>;
+
+/// What a channel actor starts with.
+pub(crate) struct Arguments<C: Behaviour<R>, R: Role> {
+    pub(crate) behaviour: C,
+    pub(crate) port: Arc<Port>,
+    pub(crate) timeouts: HandleTimeouts,
+    pub(crate) adjust: WindowAdjust,
+    pub(crate) opened: Option<Opened<C, R>>,
+}
+
+pub(crate) struct State<C: Behaviour<R>, R: Role> {
+    behaviour: C,
+    port: Arc<Port>,
+    ctx: ChannelContext<C, R>,
+    opened: Option<Opened<C, R>>,
+    /// Data is held back because the outbound queue is over its mark.
+    withholding: bool,
+    terminated: bool,
+}
+
+/// The actor. It has no state of its own: that is in [`State`].
+pub(crate) struct ChannelActor<C, R>(PhantomData<fn() -> (C, R)>);
+
+impl<C, R> ChannelActor<C, R> {
+    pub(crate) const fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<C: Behaviour<R>, R: Role> Actor for ChannelActor<C, R> {
+    type Msg = ActorMsg<C::Msg>;
+    type State = State<C, R>;
+    type Arguments = Arguments<C, R>;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        args: Self::Arguments,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        let ctx = ChannelContext::new(Arc::clone(&args.port), args.timeouts, args.adjust, myself);
+        Ok(State {
+            behaviour: args.behaviour,
+            port: args.port,
+            ctx,
+            opened: args.opened,
+            withholding: false,
+            terminated: false,
+        })
+    }
+
+    /// Runs `init`, with the supervisor already watching.
+    async fn post_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        state: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        let outcome = guard("init", state.behaviour.init(&mut state.ctx)).await;
+        if let Err(reason) = outcome {
+            if let Some(opened) = state.opened.take() {
+                let _ = opened.send(Err(OpenError::Init(reason.to_string().into())));
+            }
+            return state.stop(&myself, reason).await;
+        }
+        let mailbox = myself.clone();
+        state.port.inbox.attach(Box::new(move |notice| {
+            let _ = mailbox.cast(match notice {
+                Notice::Arrived => ActorMsg::Arrived,
+                Notice::Room => ActorMsg::Room,
+            });
+        }));
+        if let Some(opened) = state.opened.take() {
+            let handle = ChannelHandle::clone(&state.ctx);
+            let _ = opened.send(Ok(ChannelRef::new(myself, handle)));
+        }
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        message: Self::Msg,
+        state: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        let outcome = match message {
+            ActorMsg::Arrived => state.take_turn(&myself).await,
+            ActorMsg::Room => state.room(&myself).await,
+            ActorMsg::User(msg) => {
+                let next = guard("handle_msg", state.behaviour.handle_msg(msg, &mut state.ctx)).await;
+                state.ctx.end_turn();
+                next.and_then(stop_if_asked)
+            }
+        };
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(reason) => state.stop(&myself, reason).await,
+        }
+    }
+
+    /// Runs when the actor was stopped, by itself or from outside.
+    async fn post_stop(
+        &self,
+        _myself: ActorRef<Self::Msg>,
+        state: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        if !state.terminated {
+            state.end(StopReason::Stopped("by its supervisor or owner".into())).await;
+        }
+        Ok(())
+    }
+}
+
+impl<C: Behaviour<R>, R: Role> State<C, R> {
+    /// Handles what is in the inbox, up to one turn's worth.
+    async fn take_turn(&mut self, myself: &ActorRef<ActorMsg<C::Msg>>) -> Result<(), StopReason> {
+        let mut bytes = 0;
+        for _ in 0..TURN_EVENTS {
+            let Some(arrived) = self.next_event() else { return Ok(()) };
+            bytes += arrived.msg.payload_len();
+            self.deliver(arrived).await?;
+            if bytes >= TURN_BYTES {
+                break;
+            }
+        }
+        let _ = myself.cast(ActorMsg::Arrived);
+        Ok(())
+    }
+
+    /// The next event that may be handled now. While the outbound queue is over its mark, data may not.
+    fn next_event(&mut self) -> Option<Arrived> {
+        if !self.port.outbox.is_over() {
+            return self.port.inbox.pop();
+        }
+        let next = self.port.inbox.pop_unless_data();
+        if next.is_none() && !self.port.inbox.is_empty() {
+            self.withholding = true;
+            self.ctx.ask_for_room();
+        }
+        next
+    }
+
+    async fn deliver(&mut self, arrived: Arrived) -> Result<(), StopReason> {
+        let Arrived { msg, charge } = arrived;
+        let closed = match &msg {
+            ChannelMsg::Closed { reason } => Some(reason.clone()),
+            _ => None,
+        };
+        self.ctx.begin_event(charge, wants_reply(&msg));
+        let next = guard("handle_ssh_msg", self.behaviour.handle_ssh_msg(msg, &mut self.ctx)).await;
+        self.ctx.end_event();
+        match closed {
+            Some(reason) => next.and(Err(StopReason::Closed(reason))),
+            None => next.and_then(stop_if_asked),
+        }
+    }
+
+    async fn room(&mut self, myself: &ActorRef<ActorMsg<C::Msg>>) -> Result<(), StopReason> {
+        if self.ctx.take_ready() {
+            let event = self.behaviour.handle_ssh_msg(ChannelMsg::ReadyToSend, &mut self.ctx);
+            let next = guard("handle_ssh_msg", event).await;
+            self.ctx.end_turn();
+            next.and_then(stop_if_asked)?;
+        }
+        if std::mem::take(&mut self.withholding) {
+            self.take_turn(myself).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the behaviour and the actor. A failure is also the actor's failure, so that its supervisor sees one.
+    async fn stop(
+        &mut self,
+        myself: &ActorRef<ActorMsg<C::Msg>>,
+        reason: StopReason,
+    ) -> Result<(), ActorProcessingErr> {
+        self.end(reason.clone()).await;
+        match reason {
+            StopReason::Failed { .. } | StopReason::Panicked { .. } => Err(Box::new(reason)),
+            _ => {
+                myself.stop(Some(reason.to_string()));
+                Ok(())
+            }
+        }
+    }
+
+    /// CLOSE first, then `terminate`, as in OTP.
+    async fn end(&mut self, reason: StopReason) {
+        self.terminated = true;
+        match &reason {
+            StopReason::Failed { .. } | StopReason::Panicked { .. } => {
+                tracing::error!(channel = %self.port.key(), %reason, "channel actor failed");
+                self.port.abandon(CloseReason::ActorEnded(reason.to_string().into()));
+            }
+            _ => self.port.finish(),
+        }
+        let farewell = self.behaviour.terminate(reason.clone(), &mut self.ctx);
+        if let Err(panic) = AssertUnwindSafe(farewell).catch_unwind().await {
+            tracing::error!(channel = %self.port.key(), message = panic_text(&*panic), "terminate panicked");
+        }
+        self.port.set_exit(reason);
+    }
+}
+
+const fn stop_if_asked(next: Next) -> Result<(), StopReason> {
+    match next {
+        Next::Continue => Ok(()),
+        Next::Stop => Err(StopReason::Normal),
+    }
+}
+
+const fn wants_reply(msg: &ChannelMsg) -> bool {
+    match msg {
+        ChannelMsg::Pty { want_reply, .. }
+        | ChannelMsg::Env { want_reply, .. }
+        | ChannelMsg::Shell { want_reply }
+        | ChannelMsg::Exec { want_reply, .. }
+        | ChannelMsg::Subsystem { want_reply, .. }
+        | ChannelMsg::Break { want_reply, .. }
+        | ChannelMsg::AuthAgent { want_reply }
+        | ChannelMsg::Unknown { want_reply, .. } => *want_reply,
+        _ => false,
+    }
+}
+
+/// Runs a callback; an error and a panic become stop reasons.
+async fn guard<T>(
+    callback: &'static str,
+    work: impl Future<Output = Result<T, BoxError>>,
+) -> Result<T, StopReason> {
+    match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(StopReason::Failed { callback, error: error.to_string().into() }),
+        Err(panic) => Err(StopReason::Panicked { callback, message: panic_text(&*panic).into() }),
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}

@@ -1,0 +1,85 @@
+//! Opening channels, from a connection's address.
+
+use tokio::sync::oneshot;
+
+use super::bare::{BareChannel, ChannelEvent, Relay};
+use super::start::Starter;
+use crate::behaviour::{ChannelRef, ClientChannel};
+use crate::config::{ChannelOptions, SlowConsumer};
+use crate::error::OpenError;
+use crate::handle::ConnectionRef;
+use crate::handle::msg::{ConnectionMsg, OpenCommand};
+use crate::wire::open::OpenRequest;
+
+/// # Channels
+impl ConnectionRef {
+    /// Opens a `session` channel (RFC 4254 section 6.1) and runs `behaviour` on it, with default options.
+    ///
+    /// Returns when the behaviour's `init` has returned.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the channel is closed as soon as the peer has confirmed it.
+    ///
+    /// # Errors
+    /// The peer refused or did not answer in time, a limit was reached, `init` failed, the connection ended.
+    pub async fn session_channel<C: ClientChannel>(&self, behaviour: C) -> Result<ChannelRef<C>, OpenError> {
+        self.open_channel(OpenRequest::Session, ChannelOptions::default(), behaviour).await
+    }
+
+    /// Opens a channel of any kind with options. Otherwise as [`session_channel`](Self::session_channel).
+    ///
+    /// With [`SlowConsumer::Isolate`] the channel gets a connection of its own, which ends with it.
+    ///
+    /// # Errors
+    /// As [`session_channel`](Self::session_channel); wrong options; the isolated connection failed.
+    pub async fn open_channel<C: ClientChannel>(
+        &self,
+        request: OpenRequest,
+        options: ChannelOptions,
+        behaviour: C,
+    ) -> Result<ChannelRef<C>, OpenError> {
+        options.check()?;
+        if options.slow_consumer != SlowConsumer::Isolate {
+            return self.open_here(request, options, behaviour).await;
+        }
+        let Some(redial) = self.redial() else {
+            return Err(OpenError::Isolate("this connection was made over a given stream".into()));
+        };
+        let own = redial().await.map_err(|e| OpenError::Isolate(e.to_string().into()))?;
+        own.open_here(request, options, behaviour).await
+    }
+
+    async fn open_here<C: ClientChannel>(
+        &self,
+        request: OpenRequest,
+        options: ChannelOptions,
+        behaviour: C,
+    ) -> Result<ChannelRef<C>, OpenError> {
+        let (tx, rx) = oneshot::channel();
+        let adjust = options.window_adjust;
+        let start = Box::new(Starter { behaviour, adjust, opened: Some(tx) });
+        self.tell(ConnectionMsg::Open(OpenCommand { request, options, start }))?;
+        rx.await.unwrap_or_else(|_| Err(OpenError::Connection(self.error())))
+    }
+
+    /// Opens a channel without a behaviour: `owner` gets a [`ChannelEvent`] for every SSH event, as any Erlang
+    /// process gets `{ssh_cm, ...}`. When the owner ends, the channel is closed.
+    ///
+    /// The receive credit of data travels in the event, and goes back when the owner drops it. A message type
+    /// that throws the event's credit away on conversion gives up flow control.
+    ///
+    /// # Errors
+    /// As [`open_channel`](Self::open_channel).
+    pub async fn open_bare<M>(
+        &self,
+        request: OpenRequest,
+        options: ChannelOptions,
+        owner: ractor::ActorRef<M>,
+    ) -> Result<BareChannel, OpenError>
+    where
+        M: ractor::Message + From<ChannelEvent>,
+    {
+        let relay = self.open_channel(request, options, Relay::new(owner)).await?;
+        Ok(BareChannel::new(&relay))
+    }
+}

@@ -1,0 +1,297 @@
+//! Deadlines, limits and policies, with their defaults.
+//!
+//! Plain values; whoever uses them checks them first with `check`.
+
+use std::time::Duration;
+
+use crate::error::ConfigError;
+
+/// How long each step may take. No public call waits for ever by default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timeouts {
+    /// Making the byte stream. Default 30 s.
+    pub dial: Duration,
+    /// The exchange of identification strings. Default 10 s.
+    pub version: Duration,
+    /// The first key exchange, without the time a host key callback takes. Default 30 s.
+    pub kex: Duration,
+    /// Authentication, prompts included. Default 120 s.
+    pub auth: Duration,
+    /// An answer to SSH_MSG_CHANNEL_OPEN. Default 30 s.
+    pub open: Duration,
+    /// An answer to a channel request. Default 30 s.
+    pub request: Duration,
+    /// Room in the outbound queue for `ChannelRef::send`. Default 30 s.
+    pub send: Duration,
+    /// A graceful close: first for what is queued, then for the peer's CLOSE. Default 10 s.
+    pub close: Duration,
+    /// A key re-exchange. Default 60 s.
+    pub rekey: Duration,
+    /// The socket taking nothing while output waits. Default 30 s.
+    pub write_stall: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            dial: Duration::from_secs(30),
+            version: Duration::from_secs(10),
+            kex: Duration::from_secs(30),
+            auth: Duration::from_secs(120),
+            open: Duration::from_secs(30),
+            request: Duration::from_secs(30),
+            send: Duration::from_secs(30),
+            close: Duration::from_secs(10),
+            rekey: Duration::from_secs(60),
+            write_stall: Duration::from_secs(30),
+        }
+    }
+}
+
+/// How a peer that has gone silent is noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Keepalive {
+    /// Ask after this much silence. Zero turns keepalive off. Default 30 s.
+    pub interval: Duration,
+    /// Give up after this many intervals without a sound; at the end of each but the last, a question is asked.
+    /// Default 3.
+    pub max_missed: u32,
+}
+
+impl Keepalive {
+    /// Asks after every `interval` of silence, gives up after `max_missed` of them.
+    #[must_use]
+    pub const fn new(interval: Duration, max_missed: u32) -> Self {
+        Self { interval, max_missed }
+    }
+
+    /// No keepalive: a dead peer is noticed only when the operating system notices.
+    #[must_use]
+    pub const fn off() -> Self {
+        Self { interval: Duration::ZERO, max_missed: 0 }
+    }
+}
+
+impl Default for Keepalive {
+    fn default() -> Self {
+        Self::new(Duration::from_secs(30), 3)
+    }
+}
+
+/// When keys are exchanged anew (RFC 4253 section 9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RekeyLimit {
+    /// After this many bytes, both directions counted apart. Default 1 GiB.
+    pub bytes: u64,
+    /// After this much time. Default 1 h.
+    pub time: Duration,
+}
+
+impl RekeyLimit {
+    /// After `bytes` in either direction or after `time`, whichever comes first.
+    #[must_use]
+    pub const fn new(bytes: u64, time: Duration) -> Self {
+        Self { bytes, time }
+    }
+}
+
+impl Default for RekeyLimit {
+    fn default() -> Self {
+        Self::new(1 << 30, Duration::from_secs(3600))
+    }
+}
+
+/// Bounds on what one connection may hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Channels at a time, opening and closing ones included. Default 4,096.
+    pub max_channels: usize,
+    /// Received and not yet consumed bytes of all channels together; beyond, reading stops. Default 64 MiB.
+    pub inbound_budget: usize,
+    /// Bytes handed to the SSH library and not yet written to the socket. Default 1 MiB.
+    pub outbound_budget: usize,
+    /// Receive window of every channel, in bytes. One value a connection, because russh has one.
+    /// Default 2 MiB.
+    pub window: u32,
+    /// Largest packet payload we accept, in bytes; one value a connection. Default 32 KiB, at most 65,535.
+    pub max_packet: u32,
+    /// How long the connection may have stood still in total, while one channel held more than its receive
+    /// budget, before that channel is ended. Default 30 s.
+    pub stall_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_channels: 4096,
+            inbound_budget: 64 << 20,
+            outbound_budget: 1 << 20,
+            window: 2 << 20,
+            max_packet: 32 << 10,
+            stall_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Limits {
+    /// Looks at every value.
+    ///
+    /// # Errors
+    /// Names the first value that cannot work, and the way out.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let zero = |field: &str, unit: &str| {
+            Err(ConfigError::new(field, "is 0", format!("give at least 1 {unit}")))
+        };
+        if self.max_channels == 0 {
+            return zero("max_channels", "channel");
+        }
+        if self.inbound_budget == 0 {
+            return zero("inbound_budget", "byte");
+        }
+        if self.outbound_budget == 0 {
+            return zero("outbound_budget", "byte");
+        }
+        if self.window == 0 {
+            return zero("window", "byte (the default is 2 MiB)");
+        }
+        if self.max_packet == 0 {
+            return zero("max_packet", "byte (the default is 32 KiB)");
+        }
+        if self.max_packet > 65_535 {
+            return Err(ConfigError::new(
+                "max_packet",
+                format!("is {}", self.max_packet),
+                "give at most 65535 bytes, russh refuses larger packets",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What happens when a channel's consumer is slower than its peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum SlowConsumer {
+    /// Unread bytes count against the connection. When they reach its budget, the whole connection stops
+    /// reading until some are consumed; a channel that held more than its receive budget for the stall
+    /// timeout in total is ended with `Stalled`. A consumer that is slow but alive slows its connection to
+    /// its own pace.
+    #[default]
+    Pause,
+    /// The channel is ended as soon as it holds more than its receive budget.
+    Fail,
+    /// The channel has a connection of its own, to the same target with the same authentication: it can
+    /// neither disturb nor be disturbed.
+    Isolate,
+}
+
+/// Who returns receive credit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum WindowAdjust {
+    /// The framework, after the callback that got the data has returned.
+    #[default]
+    Automatic,
+    /// The behaviour, by `adjust_window(bytes)`.
+    Manual,
+}
+
+/// How one channel is run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChannelOptions {
+    /// Bytes the channel may hold unread: its share of the connection's budget. Default 2 MiB.
+    pub receive_budget: usize,
+    /// Outbound queue above which inbound data is withheld from the behaviour and `ChannelRef::send` waits.
+    /// Default 1 MiB.
+    pub high_water: usize,
+    /// What happens when the consumer is slow.
+    pub slow_consumer: SlowConsumer,
+    /// Who returns receive credit.
+    pub window_adjust: WindowAdjust,
+    /// Replaces [`Timeouts::open`].
+    pub open_timeout: Option<Duration>,
+    /// Replaces [`Timeouts::request`].
+    pub request_timeout: Option<Duration>,
+}
+
+impl Default for ChannelOptions {
+    fn default() -> Self {
+        Self {
+            receive_budget: 2 << 20,
+            high_water: 1 << 20,
+            slow_consumer: SlowConsumer::default(),
+            window_adjust: WindowAdjust::default(),
+            open_timeout: None,
+            request_timeout: None,
+        }
+    }
+}
+
+impl ChannelOptions {
+    /// The default options.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the receive budget, in bytes.
+    #[must_use]
+    pub const fn receive_budget(mut self, bytes: usize) -> Self {
+        self.receive_budget = bytes;
+        self
+    }
+
+    /// Sets the high-water mark of the outbound queue, in bytes.
+    #[must_use]
+    pub const fn high_water(mut self, bytes: usize) -> Self {
+        self.high_water = bytes;
+        self
+    }
+
+    /// Sets what happens when the consumer is slow.
+    #[must_use]
+    pub const fn slow_consumer(mut self, policy: SlowConsumer) -> Self {
+        self.slow_consumer = policy;
+        self
+    }
+
+    /// Sets who returns receive credit.
+    #[must_use]
+    pub const fn window_adjust(mut self, by: WindowAdjust) -> Self {
+        self.window_adjust = by;
+        self
+    }
+
+    /// Sets how long the peer may take to answer the open.
+    #[must_use]
+    pub const fn open_timeout(mut self, limit: Duration) -> Self {
+        self.open_timeout = Some(limit);
+        self
+    }
+
+    /// Sets how long the peer may take to answer each request.
+    #[must_use]
+    pub const fn request_timeout(mut self, limit: Duration) -> Self {
+        self.request_timeout = Some(limit);
+        self
+    }
+
+    /// Looks at every value.
+    ///
+    /// # Errors
+    /// Names the first value that cannot work, and the way out.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.receive_budget == 0 {
+            return Err(ConfigError::new("receive_budget", "is 0", "give at least 1 byte"));
+        }
+        if self.high_water == 0 {
+            return Err(ConfigError::new("high_water", "is 0", "give at least 1 byte"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,625 @@
+//! The actor. One function an arm; none of them waits.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use ractor::{Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::clocks::{KeepaliveClock, KeepaliveStep, RekeyClock};
+use super::table::{Entry, Table};
+use crate::behaviour::HandleTimeouts;
+use crate::config::{ChannelOptions, Keepalive, Limits, RekeyLimit, SlowConsumer, Timeouts};
+use crate::error::{CloseReason, ConnectionError, OpenError, Phase, StopReason};
+use crate::handle::msg::{AcceptCommand, ConnectionMsg, OpenCommand, OpenOutcome};
+use crate::observe::{ConnectionInfo, Counters, Facts, PhaseEvent};
+use crate::port::budget::{ChannelBudget, ConnectionBudget};
+use crate::port::{ChannelKey, Port, PortSetup};
+use crate::transport::{OpenRefused, Transport, TransportEvent};
+use crate::wire::codes::DisconnectCode;
+
+/// How often the stall clock ticks at most, as a share of the stall timeout.
+const STALL_TICKS: u32 = 8;
+
+/// What a connection actor starts with.
+pub(crate) struct ConnectionArgs {
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) budget: Arc<ConnectionBudget>,
+    pub(crate) facts: Arc<Facts>,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) limits: Limits,
+    pub(crate) keepalive: Keepalive,
+    pub(crate) rekey: RekeyLimit,
+    pub(crate) phases: watch::Sender<PhaseEvent>,
+    /// Set by the transport's event sink before the actor hears of it.
+    pub(crate) down: Arc<OnceLock<ConnectionError>>,
+}
+
+/// Starts a connection actor. Must be called within a tokio runtime.
+pub(crate) async fn start(args: ConnectionArgs) -> Result<ActorRef<ConnectionMsg>, SpawnErr> {
+    let (actor, _) = Actor::spawn(None, ConnectionActor, args).await?;
+    Ok(actor)
+}
+
+struct ConnectionActor;
+
+pub(crate) struct State {
+    args: ConnectionArgs,
+    table: Table,
+    counters: Counters,
+    epoch: Instant,
+    phase: Phase,
+    keepalive: KeepaliveClock,
+    rekey: RekeyClock,
+    rekeying: Option<Rekeying>,
+    /// For how long reading had been stopped in total when the stall clock was last looked at.
+    shut_seen: Duration,
+    timer: Option<(Instant, JoinHandle<()>)>,
+    /// No handle is left: end with the last channel.
+    orphaned: bool,
+    /// Until when channels may end by themselves, or, once closing, until when we wait for anything.
+    deadline: Option<Instant>,
+    closing: Option<ConnectionError>,
+}
+
+struct Rekeying {
+    since: Instant,
+    /// How long reading had been stopped in total when it began; that time does not count.
+    shut_before: Duration,
+    waiting: Vec<oneshot::Sender<Result<(), ConnectionError>>>,
+}
+
+impl Actor for ConnectionActor {
+    type Msg = ConnectionMsg;
+    type State = State;
+    type Arguments = ConnectionArgs;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        args: Self::Arguments,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        let now = Instant::now();
+        let mailbox = myself.clone();
+        args.budget.on_shut(move || {
+            let _ = mailbox.cast(ConnectionMsg::GateShut);
+        });
+        let mut state = State {
+            table: Table::default(),
+            counters: Counters::default(),
+            epoch: now,
+            phase: Phase::Up,
+            keepalive: KeepaliveClock::new(args.keepalive, now),
+            rekey: RekeyClock::new(args.rekey, now),
+            rekeying: None,
+            shut_seen: Duration::ZERO,
+            timer: None,
+            orphaned: false,
+            deadline: None,
+            closing: None,
+            args,
+        };
+        state.rekey.done(now, state.args.transport.traffic());
+        state.tick(&myself);
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        message: Self::Msg,
+        state: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            ConnectionMsg::Open(command) => state.open(&myself, command),
+            ConnectionMsg::OpenDone { key, outcome } => state.open_done(&myself, key, outcome),
+            ConnectionMsg::Accept(command) => state.accept(&myself, command),
+            ConnectionMsg::Gone(key) => state.wire_gone(&myself, key),
+            ConnectionMsg::Transport(event) => state.transport_event(&myself, event),
+            ConnectionMsg::GateShut | ConnectionMsg::Tick => state.tick(&myself),
+            ConnectionMsg::KeepaliveAnswered => state.counters.keepalives_answered += 1,
+            ConnectionMsg::Info(reply) => {
+                let _ = reply.send(state.info());
+            }
+            ConnectionMsg::Rekey(done) => state.start_rekey(&myself, Some(done)),
+            ConnectionMsg::RekeyDone => state.rekey_done(),
+            ConnectionMsg::Shutdown { grace } => state.shutdown(&myself, grace),
+            ConnectionMsg::Close => state.close(&myself, ConnectionError::Closed),
+            ConnectionMsg::Orphaned => {
+                state.orphaned = true;
+                state.end_if_idle(&myself);
+            }
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        event: SupervisionEvent,
+        state: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorTerminated(who, _, _) | SupervisionEvent::ActorFailed(who, _) => {
+                state.actor_ended(&myself, &who);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    async fn post_stop(
+        &self,
+        _myself: ActorRef<Self::Msg>,
+        state: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        state.down(ConnectionError::Closed);
+        Ok(())
+    }
+}
+
+impl Drop for State {
+    /// Also reached when the actor is killed: the socket must not outlive it.
+    fn drop(&mut self) {
+        self.down(ConnectionError::ActorGone("killed".into()));
+        if let Some((_, timer)) = self.timer.take() {
+            timer.abort();
+        }
+    }
+}
+
+/// Channels.
+impl State {
+    fn open(&mut self, myself: &ActorRef<ConnectionMsg>, command: OpenCommand) {
+        if let Err(error) = self.may_open() {
+            self.counters.opens_failed += 1;
+            command.start.refuse(error);
+            return;
+        }
+        let OpenCommand { request, options, start } = command;
+        let port = self.port(myself, &options);
+        let key = port.key();
+        self.counters.channels_opened += 1;
+        self.table.insert(Entry::new(Arc::clone(&port), request.channel_type(), start.behaviour()));
+
+        let transport = Arc::clone(&self.args.transport);
+        let down = Arc::clone(&self.args.down);
+        let timeouts = self.handle_timeouts(&options);
+        let limit = options.open_timeout.unwrap_or(self.args.timeouts.open);
+        let myself = myself.clone();
+        tokio::spawn(async move {
+            let refused = |refused: OpenRefused| match (refused, down.get()) {
+                (OpenRefused::Lost, Some(error)) => OpenError::Connection(error.clone()),
+                (refused, _) => OpenError::from(refused),
+            };
+            let mut opening = transport.open(request, Arc::clone(&port));
+            let outcome = match tokio::time::timeout(limit, &mut opening).await {
+                Ok(Ok(())) => match start.start(port, timeouts, myself.get_cell()).await {
+                    Some(actor) => OpenOutcome::Started(actor),
+                    None => OpenOutcome::NotStarted,
+                },
+                Ok(Err(error)) => {
+                    start.refuse(refused(error));
+                    OpenOutcome::Failed
+                }
+                Err(_) => {
+                    start.refuse(OpenError::Timeout { after: limit });
+                    match opening.await {
+                        Ok(()) => {
+                            port.abandon(CloseReason::Local);
+                            OpenOutcome::NotStarted
+                        }
+                        Err(_) => OpenOutcome::Failed,
+                    }
+                }
+            };
+            let _ = myself.cast(ConnectionMsg::OpenDone { key, outcome });
+        });
+    }
+
+    fn may_open(&self) -> Result<(), OpenError> {
+        if let Some(error) = self.args.down.get().or(self.closing.as_ref()) {
+            return Err(OpenError::Connection(error.clone()));
+        }
+        if self.phase != Phase::Up {
+            return Err(OpenError::Draining);
+        }
+        let limit = self.args.limits.max_channels;
+        if self.table.len() >= limit {
+            return Err(OpenError::TooManyChannels { limit });
+        }
+        Ok(())
+    }
+
+    fn port(&mut self, myself: &ActorRef<ConnectionMsg>, options: &ChannelOptions) -> Arc<Port> {
+        let key = self.table.next_key();
+        let myself = myself.clone();
+        Port::new(PortSetup {
+            key,
+            budget: ChannelBudget::new(Arc::clone(&self.args.budget), options.receive_budget),
+            high_water: options.high_water,
+            fail_over_budget: options.slow_consumer == SlowConsumer::Fail,
+            close_timeout: self.args.timeouts.close,
+            epoch: self.epoch,
+            on_gone: Box::new(move || {
+                let _ = myself.cast(ConnectionMsg::Gone(key));
+            }),
+        })
+    }
+
+    fn handle_timeouts(&self, options: &ChannelOptions) -> HandleTimeouts {
+        HandleTimeouts {
+            request: options.request_timeout.unwrap_or(self.args.timeouts.request),
+            send: self.args.timeouts.send,
+        }
+    }
+
+    fn open_done(&mut self, myself: &ActorRef<ConnectionMsg>, key: ChannelKey, outcome: OpenOutcome) {
+        match outcome {
+            OpenOutcome::Started(actor) => {
+                if let Some(port) = self.table.started(key, actor) {
+                    self.bury(key, &port);
+                }
+            }
+            OpenOutcome::NotStarted => {
+                self.table_left(|table| table.actor_gone(key));
+            }
+            OpenOutcome::Failed => {
+                self.counters.opens_failed += 1;
+                self.table_left(|table| table.remove(key));
+            }
+        }
+        self.end_if_idle(myself);
+    }
+
+    /// Takes in a channel the peer has opened.
+    fn accept(&mut self, myself: &ActorRef<ConnectionMsg>, command: AcceptCommand) {
+        let AcceptCommand { kind, port, start } = command;
+        let key = port.key();
+        self.counters.channels_opened += 1;
+        self.table.insert(Entry::new(Arc::clone(&port), kind, start.behaviour()));
+        let timeouts = self.handle_timeouts(&ChannelOptions::default());
+        let myself = myself.clone();
+        tokio::spawn(async move {
+            let outcome = match start.start(port, timeouts, myself.get_cell()).await {
+                Some(actor) => OpenOutcome::Started(actor),
+                None => OpenOutcome::NotStarted,
+            };
+            let _ = myself.cast(ConnectionMsg::OpenDone { key, outcome });
+        });
+    }
+
+    fn actor_ended(&mut self, myself: &ActorRef<ConnectionMsg>, who: &ActorCell) {
+        self.actor_id_ended(who.get_id());
+        self.end_if_idle(myself);
+    }
+
+    fn actor_id_ended(&mut self, actor: ActorId) {
+        if let Some((key, port)) = self.table.actor_ended(actor) {
+            self.bury(key, &port);
+        }
+    }
+
+    /// The channel's actor has ended, in whatever way: the peer gets CLOSE if it has not yet.
+    fn bury(&mut self, key: ChannelKey, port: &Arc<Port>) {
+        port.set_exit(StopReason::Killed);
+        let failed = match port.exit() {
+            Some(StopReason::Killed | StopReason::Failed { .. } | StopReason::Panicked { .. }) => true,
+            Some(_) | None => false,
+        };
+        if failed {
+            self.counters.actors_failed += 1;
+            port.abandon(CloseReason::ActorEnded("killed".into()));
+        } else {
+            port.finish();
+        }
+        self.table_left(|table| table.actor_gone(key));
+    }
+
+    fn wire_gone(&mut self, myself: &ActorRef<ConnectionMsg>, key: ChannelKey) {
+        self.table_left(|table| table.wire_gone(key));
+        self.end_if_idle(myself);
+    }
+
+    fn table_left(&mut self, change: impl FnOnce(&mut Table) -> bool) {
+        if change(&mut self.table) {
+            self.counters.channels_closed += 1;
+        }
+    }
+}
+
+/// The end.
+impl State {
+    fn transport_event(&mut self, myself: &ActorRef<ConnectionMsg>, event: TransportEvent) {
+        match event {
+            TransportEvent::Rekeyed => {
+                self.counters.rekeys += 1;
+                self.rekey.done(Instant::now(), self.args.transport.traffic());
+            }
+            TransportEvent::Down(error) => {
+                for port in self.table.ports() {
+                    port.lost(error.clone());
+                }
+                let error = self.closing.get_or_insert(error).clone();
+                if error.origin() != crate::error::Origin::Local {
+                    tracing::info!(%error, "connection lost");
+                }
+                if self.deadline.is_none() || self.table.is_empty() {
+                    self.down(error);
+                }
+            }
+        }
+        self.end_if_idle(myself);
+    }
+
+    fn shutdown(&mut self, myself: &ActorRef<ConnectionMsg>, grace: Duration) {
+        if self.phase == Phase::Up {
+            self.phase = Phase::Draining;
+            self.args.phases.send_replace(PhaseEvent::new(Phase::Draining));
+        }
+        if self.closing.is_none() {
+            let until = Instant::now() + grace;
+            self.deadline = Some(self.deadline.map_or(until, |deadline| deadline.min(until)));
+        }
+        self.end_if_idle(myself);
+        self.tick(myself);
+    }
+
+    /// Ends the connection on our side: channels first, then SSH_MSG_DISCONNECT, then the byte stream.
+    fn close(&mut self, myself: &ActorRef<ConnectionMsg>, reason: ConnectionError) {
+        if self.closing.is_some() {
+            return;
+        }
+        self.closing = Some(reason.clone());
+        if self.phase == Phase::Up {
+            self.phase = Phase::Draining;
+            self.args.phases.send_replace(PhaseEvent::new(Phase::Draining));
+        }
+        let patience = self.args.timeouts.close;
+        self.deadline = Some(Instant::now() + patience);
+        for port in self.table.ports() {
+            port.lost(reason.clone());
+        }
+        let transport = Arc::clone(&self.args.transport);
+        tokio::spawn(async move {
+            let farewell = transport.disconnect(DisconnectCode::BY_APPLICATION, "closed by the application");
+            let _ = tokio::time::timeout(patience, farewell).await;
+            transport.abort(reason);
+        });
+        self.end_if_idle(myself);
+        self.tick(myself);
+    }
+
+    /// With the last channel go a draining, an orphaned and a lost connection.
+    fn end_if_idle(&mut self, myself: &ActorRef<ConnectionMsg>) {
+        if !self.table.is_empty() {
+            return;
+        }
+        let lost = self.args.down.get().cloned();
+        match (lost, &self.closing) {
+            (Some(error), closing) => {
+                let error = closing.clone().unwrap_or(error);
+                self.down(error);
+                myself.stop(None);
+            }
+            (None, Some(_)) => {}
+            (None, None) => {
+                if self.orphaned || self.phase == Phase::Draining {
+                    self.close(myself, ConnectionError::Closed);
+                }
+            }
+        }
+    }
+
+    /// Publishes the end, once, and lets go of the byte stream.
+    fn down(&mut self, reason: ConnectionError) {
+        let _ = self.args.down.set(reason.clone());
+        self.args.transport.abort(reason.clone());
+        for rekey in self.rekeying.take().into_iter().flat_map(|rekeying| rekeying.waiting) {
+            let _ = rekey.send(Err(reason.clone()));
+        }
+        if self.phase == Phase::Down {
+            return;
+        }
+        self.phase = Phase::Down;
+        for port in self.table.ports() {
+            port.lost(reason.clone());
+        }
+        self.args.phases.send_replace(PhaseEvent::down(Some(reason)));
+    }
+}
+
+/// Clocks.
+impl State {
+    fn tick(&mut self, myself: &ActorRef<ConnectionMsg>) {
+        let now = Instant::now();
+        if self.phase == Phase::Down {
+            return;
+        }
+        let wakes = [self.check_end(myself, now), self.check_keepalive(myself, now), self.check_rekey(myself, now), self.check_stall(now)];
+        if let Some(at) = wakes.into_iter().flatten().min() {
+            self.wake_at(myself, at.max(now + Duration::from_millis(1)));
+        }
+    }
+
+    /// One timer at a time: the earliest.
+    fn wake_at(&mut self, myself: &ActorRef<ConnectionMsg>, at: Instant) {
+        if let Some((due, timer)) = &self.timer
+            && !timer.is_finished()
+            && *due <= at
+            && *due > Instant::now()
+        {
+            return;
+        }
+        let myself = myself.clone();
+        let timer = tokio::spawn(async move {
+            tokio::time::sleep_until(at).await;
+            let _ = myself.cast(ConnectionMsg::Tick);
+        });
+        if let Some((_, old)) = self.timer.replace((at, timer)) {
+            old.abort();
+        }
+    }
+
+    fn check_end(&mut self, myself: &ActorRef<ConnectionMsg>, now: Instant) -> Option<Instant> {
+        let deadline = self.deadline?;
+        if now < deadline {
+            return Some(deadline);
+        }
+        match self.closing.clone() {
+            None => {
+                self.close(myself, ConnectionError::Closed);
+                self.deadline
+            }
+            Some(reason) => {
+                // Channel actors that are stuck in a callback go now.
+                myself.get_cell().get_children().iter().for_each(ActorCell::kill);
+                self.down(reason);
+                myself.stop(None);
+                None
+            }
+        }
+    }
+
+    fn check_keepalive(&mut self, myself: &ActorRef<ConnectionMsg>, now: Instant) -> Option<Instant> {
+        let deaf = self.args.budget.shut_since().is_some();
+        let bytes_in = self.args.transport.traffic().bytes_in;
+        match self.keepalive.step(now, bytes_in, deaf) {
+            KeepaliveStep::Off => None,
+            KeepaliveStep::Wait(at) => Some(at),
+            KeepaliveStep::Ask(at) => {
+                self.counters.keepalives_sent += 1;
+                let answer = self.args.transport.ping();
+                let myself = myself.clone();
+                tokio::spawn(async move {
+                    if answer.await.is_ok() {
+                        let _ = myself.cast(ConnectionMsg::KeepaliveAnswered);
+                    }
+                });
+                Some(at)
+            }
+            KeepaliveStep::Dead { missed, after } => {
+                self.abort(ConnectionError::PeerDead { missed, after });
+                None
+            }
+        }
+    }
+
+    /// Ends a connection that cannot be ended politely any more.
+    fn abort(&mut self, error: ConnectionError) {
+        self.args.transport.abort(error);
+    }
+
+    fn check_rekey(&mut self, myself: &ActorRef<ConnectionMsg>, now: Instant) -> Option<Instant> {
+        if let Some(rekeying) = &self.rekeying {
+            let shut = self.args.budget.shut_total().saturating_sub(rekeying.shut_before);
+            let limit = self.args.timeouts.rekey;
+            let due = rekeying.since + limit + shut;
+            if now >= due {
+                self.abort(ConnectionError::RekeyTimeout { after: limit });
+                return None;
+            }
+            return Some(due);
+        }
+        let traffic = self.args.transport.traffic();
+        if self.closing.is_none() && self.rekey.is_due(now, traffic) {
+            self.start_rekey(myself, None);
+            return Some(now + self.args.timeouts.rekey);
+        }
+        Some(self.rekey.next_look(now, traffic))
+    }
+
+    fn start_rekey(
+        &mut self,
+        myself: &ActorRef<ConnectionMsg>,
+        done: Option<oneshot::Sender<Result<(), ConnectionError>>>,
+    ) {
+        if let Some(error) = self.args.down.get().or(self.closing.as_ref()) {
+            if let Some(done) = done {
+                let _ = done.send(Err(error.clone()));
+            }
+            return;
+        }
+        if let Some(rekeying) = &mut self.rekeying {
+            rekeying.waiting.extend(done);
+            return;
+        }
+        self.rekeying = Some(Rekeying {
+            since: Instant::now(),
+            shut_before: self.args.budget.shut_total(),
+            waiting: done.into_iter().collect(),
+        });
+        let exchange = self.args.transport.rekey();
+        let myself = myself.clone();
+        tokio::spawn(async move {
+            if exchange.await.is_ok() {
+                let _ = myself.cast(ConnectionMsg::RekeyDone);
+            }
+        });
+    }
+
+    fn rekey_done(&mut self) {
+        self.rekey.done(Instant::now(), self.args.transport.traffic());
+        for rekey in self.rekeying.take().into_iter().flat_map(|rekeying| rekeying.waiting) {
+            let _ = rekey.send(Ok(()));
+        }
+    }
+
+    /// Ends a channel that has held up the connection for the stall timeout in total.
+    ///
+    /// Its share is its receive budget, or its part of the connection's budget if that is less: so there is a
+    /// culprit whenever reading has stopped.
+    fn check_stall(&mut self, now: Instant) -> Option<Instant> {
+        let timeout = self.args.limits.stall_timeout;
+        let shut = self.args.budget.shut_total();
+        let passed = shut.saturating_sub(std::mem::replace(&mut self.shut_seen, shut));
+        if passed.is_zero() && self.args.budget.shut_since().is_none() {
+            return None;
+        }
+        let part = self.args.limits.inbound_budget / self.table.len().max(1);
+        for entry in self.table.iter_mut() {
+            let budget = entry.port.inbox.budget();
+            let held = budget.held();
+            if held < budget.budget().min(part) {
+                entry.held_up = Duration::ZERO;
+                continue;
+            }
+            entry.held_up += passed;
+            if entry.held_up >= timeout {
+                tracing::warn!(channel = %entry.port.key(), held, "ending a channel that holds up its connection");
+                self.counters.stalled += 1;
+                entry.held_up = Duration::ZERO;
+                entry.port.abort(CloseReason::Stalled { held, after: timeout });
+            }
+        }
+        Some(now + timeout / STALL_TICKS)
+    }
+
+    fn info(&self) -> ConnectionInfo {
+        let facts = &self.args.facts;
+        let traffic = self.args.transport.traffic();
+        let budget = &self.args.budget;
+        ConnectionInfo {
+            phase: self.phase,
+            peer_version: facts.peer_version.clone(),
+            algorithms: facts.algorithms.clone(),
+            host_key_fingerprint: facts.host_key_fingerprint.clone(),
+            user: facts.user.clone(),
+            auth_methods: facts.auth_methods.clone(),
+            peer_addr: facts.peer_addr,
+            local_addr: facts.local_addr,
+            uptime: self.epoch.elapsed(),
+            counters: Counters {
+                bytes_in: traffic.bytes_in,
+                bytes_out: traffic.bytes_out,
+                unread: budget.used(),
+                pauses: budget.pauses(),
+                paused_for: budget.shut_total(),
+                ..self.counters
+            },
+            channels: self.table.info(),
+        }
+    }
+}

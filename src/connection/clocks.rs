@@ -1,0 +1,143 @@
+//! The clocks of a connection: keepalive, key re-exchange, stalled consumers. Values in, decisions out; the time
+//! is given, nothing here waits.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::{Keepalive, RekeyLimit};
+use crate::transport::Traffic;
+
+/// Notices a peer that has gone silent.
+#[derive(Debug)]
+pub(super) struct KeepaliveClock {
+    config: Keepalive,
+    heard_bytes: u64,
+    silent_since: Instant,
+    asked: u32,
+}
+
+/// What the keepalive clock wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeepaliveStep {
+    /// Nothing until then.
+    Wait(Instant),
+    /// Ask now, and look again then.
+    Ask(Instant),
+    /// The peer is dead.
+    Dead { missed: u32, after: Duration },
+    /// Keepalive is off.
+    Off,
+}
+
+impl KeepaliveClock {
+    pub(super) const fn new(config: Keepalive, now: Instant) -> Self {
+        Self { config, heard_bytes: 0, silent_since: now, asked: 0 }
+    }
+
+    /// `deaf` is whether we ourselves do not read: then silence means nothing.
+    pub(super) fn step(&mut self, now: Instant, bytes_in: u64, deaf: bool) -> KeepaliveStep {
+        if self.config.interval.is_zero() || self.config.max_missed == 0 {
+            return KeepaliveStep::Off;
+        }
+        if deaf || bytes_in != self.heard_bytes {
+            self.heard_bytes = bytes_in;
+            self.silent_since = now;
+            self.asked = 0;
+        }
+        let silence = now.saturating_duration_since(self.silent_since);
+        let missed = self.asked + 1;
+        if silence < self.config.interval * missed {
+            return KeepaliveStep::Wait(self.silent_since + self.config.interval * missed);
+        }
+        if missed >= self.config.max_missed {
+            return KeepaliveStep::Dead { missed: self.asked, after: silence };
+        }
+        self.asked = missed;
+        KeepaliveStep::Ask(self.silent_since + self.config.interval * (missed + 1))
+    }
+}
+
+/// Decides when keys are exchanged anew.
+#[derive(Debug)]
+pub(super) struct RekeyClock {
+    limit: RekeyLimit,
+    since: Instant,
+    base: Traffic,
+    /// What the last look saw.
+    seen: Traffic,
+}
+
+impl RekeyClock {
+    pub(super) const fn new(limit: RekeyLimit, now: Instant) -> Self {
+        Self { limit, since: now, base: Traffic::ZERO, seen: Traffic::ZERO }
+    }
+
+    /// New keys are in use.
+    pub(super) const fn done(&mut self, now: Instant, traffic: Traffic) {
+        self.since = now;
+        self.base = traffic;
+    }
+
+    pub(super) fn is_due(&self, now: Instant, traffic: Traffic) -> bool {
+        let sent = traffic.bytes_out.saturating_sub(self.base.bytes_out);
+        let received = traffic.bytes_in.saturating_sub(self.base.bytes_in);
+        sent.max(received) >= self.limit.bytes || now.saturating_duration_since(self.since) >= self.limit.time
+    }
+
+    /// When to look again: soon while bytes flow, so that a fast link does not run far past the limit.
+    pub(super) fn next_look(&mut self, now: Instant, traffic: Traffic) -> Instant {
+        const BUSY: Duration = Duration::from_millis(100);
+        const QUIET: Duration = Duration::from_secs(2);
+        let busy = std::mem::replace(&mut self.seen, traffic) != traffic;
+        (self.since + self.limit.time).min(now + if busy { BUSY } else { QUIET })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_peer_is_dead_after_interval_times_count() {
+        let start = Instant::now();
+        let mut clock = KeepaliveClock::new(Keepalive::new(10 * SECOND, 3), start);
+        assert_eq!(clock.step(start, 0, false), KeepaliveStep::Wait(start + 10 * SECOND));
+        assert_eq!(clock.step(start + 10 * SECOND, 0, false), KeepaliveStep::Ask(start + 20 * SECOND));
+        assert_eq!(clock.step(start + 20 * SECOND, 0, false), KeepaliveStep::Ask(start + 30 * SECOND));
+        assert!(matches!(clock.step(start + 30 * SECOND, 0, false), KeepaliveStep::Dead { missed: 2, .. }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn any_byte_of_the_peer_starts_the_keepalive_clock_again() {
+        let start = Instant::now();
+        let mut clock = KeepaliveClock::new(Keepalive::new(10 * SECOND, 3), start);
+        clock.step(start + 20 * SECOND, 0, false);
+        assert_eq!(clock.step(start + 21 * SECOND, 1, false), KeepaliveStep::Wait(start + 31 * SECOND));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_while_we_do_not_read_is_not_the_peers_fault() {
+        let start = Instant::now();
+        let mut clock = KeepaliveClock::new(Keepalive::new(10 * SECOND, 3), start);
+        for n in 1..20 {
+            let now = start + 10 * SECOND * n;
+            assert_eq!(clock.step(now, 0, true), KeepaliveStep::Wait(now + 10 * SECOND));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_are_due_by_bytes_of_either_direction_or_by_time() {
+        let start = Instant::now();
+        let mut clock = RekeyClock::new(RekeyLimit::new(100, 60 * SECOND), start);
+        let at = |bytes_in, bytes_out| Traffic { bytes_in, bytes_out };
+        assert!(!clock.is_due(start, at(99, 99)));
+        assert!(clock.is_due(start, at(100, 0)));
+        assert!(clock.is_due(start, at(0, 100)));
+        assert!(clock.is_due(start + 60 * SECOND, at(0, 0)));
+        clock.done(start + 60 * SECOND, at(100, 100));
+        assert!(!clock.is_due(start + 61 * SECOND, at(199, 150)));
+    }
+}

@@ -1,0 +1,158 @@
+//! The address of a connection actor.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use ractor::{ActorCell, ActorRef, RpcReplyPort};
+use tokio::sync::{oneshot, watch};
+
+use super::msg::ConnectionMsg;
+use crate::config::Timeouts;
+use crate::error::{ConnectError, ConnectionError, Phase};
+use crate::observe::{ConnectionInfo, Facts, PhaseEvent};
+
+/// Makes one more connection to the same target, for isolated channels.
+pub(crate) type Redial = Arc<dyn Fn() -> BoxFuture<'static, Result<ConnectionRef, ConnectError>> + Send + Sync>;
+
+/// The address of a connection: open channels on it, look into it, close it.
+///
+/// Cheap to clone and to share. The connection ends when it is closed, when it is lost, or when the last address
+/// was dropped and its last channel has ended.
+#[derive(Clone)]
+pub struct ConnectionRef {
+    actor: ActorRef<ConnectionMsg>,
+    shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    actor: ActorRef<ConnectionMsg>,
+    facts: Arc<Facts>,
+    timeouts: Timeouts,
+    phases: watch::Receiver<PhaseEvent>,
+    redial: Option<Redial>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let _ = self.actor.cast(ConnectionMsg::Orphaned);
+    }
+}
+
+impl fmt::Debug for ConnectionRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionRef")
+            .field("peer", &self.shared.facts.peer_addr)
+            .field("user", &self.shared.facts.user)
+            .field("phase", &self.phase())
+            .finish_non_exhaustive()
+    }
+}
+
+impl ConnectionRef {
+    pub(crate) fn new(
+        actor: ActorRef<ConnectionMsg>,
+        facts: Arc<Facts>,
+        timeouts: Timeouts,
+        phases: watch::Receiver<PhaseEvent>,
+        redial: Option<Redial>,
+    ) -> Self {
+        let shared = Shared { actor: actor.clone(), facts, timeouts, phases, redial };
+        Self { actor, shared: Arc::new(shared) }
+    }
+
+    pub(crate) fn tell(&self, msg: ConnectionMsg) -> Result<(), ConnectionError> {
+        self.actor.cast(msg).map_err(|_| self.error())
+    }
+
+    pub(crate) fn redial(&self) -> Option<&Redial> {
+        self.shared.redial.as_ref()
+    }
+
+    pub(crate) fn timeouts(&self) -> &Timeouts {
+        &self.shared.timeouts
+    }
+
+    /// The connection's error when it is down; `Closed` while it is not.
+    pub(crate) fn error(&self) -> ConnectionError {
+        self.shared.phases.borrow().reason.clone().unwrap_or(ConnectionError::Closed)
+    }
+
+    /// Where in its life the connection is.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.shared.phases.borrow().phase
+    }
+
+    /// The steps in its life, from now on. `borrow()` has the present one.
+    #[must_use]
+    pub fn phases(&self) -> watch::Receiver<PhaseEvent> {
+        self.shared.phases.clone()
+    }
+
+    /// The authenticated user.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        &self.shared.facts.user
+    }
+
+    /// Everything there is to see: peer, algorithms, counters, channels.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub async fn info(&self) -> Result<ConnectionInfo, ConnectionError> {
+        let (tx, rx) = ractor::concurrency::oneshot();
+        self.tell(ConnectionMsg::Info(RpcReplyPort::from(tx)))?;
+        rx.await.map_err(|_| self.error())
+    }
+
+    /// Exchanges keys anew (RFC 4253 section 9). Returns when the new keys are in use.
+    ///
+    /// # Cancel safety
+    /// The exchange goes on when the future is dropped.
+    ///
+    /// # Errors
+    /// The connection ended, or the exchange took longer than [`Timeouts::rekey`], which ends it.
+    pub async fn rekey(&self) -> Result<(), ConnectionError> {
+        let (tx, rx) = oneshot::channel();
+        self.tell(ConnectionMsg::Rekey(tx))?;
+        rx.await.unwrap_or_else(|_| Err(self.error()))
+    }
+
+    /// Closes the connection now: every channel gets `Closed`, then SSH_MSG_DISCONNECT (RFC 4253 section 11.1).
+    /// Returns when the byte stream is closed and every channel actor has ended, at the latest after the close
+    /// timeout. Idempotent.
+    pub async fn close(&self) {
+        if self.tell(ConnectionMsg::Close).is_ok() {
+            self.closed().await;
+        }
+    }
+
+    /// Drains the connection: opens nothing new, waits up to `grace` for the channels to end by themselves, then
+    /// closes as [`close`](Self::close) does.
+    pub async fn shutdown(&self, grace: Duration) {
+        if self.tell(ConnectionMsg::Shutdown { grace }).is_ok() {
+            self.closed().await;
+        }
+    }
+
+    /// Waits until the connection is gone, and says why.
+    ///
+    /// # Cancel safety
+    /// Can be dropped and called again.
+    pub async fn closed(&self) -> ConnectionError {
+        let mut phases = self.shared.phases.clone();
+        let reason = match phases.wait_for(|event| event.phase == Phase::Down).await {
+            Ok(event) => event.reason.clone(),
+            Err(_) => None,
+        };
+        reason.unwrap_or(ConnectionError::ActorGone("without a reason".into()))
+    }
+
+    /// The ractor actor behind it, to link or monitor.
+    #[must_use]
+    pub fn actor(&self) -> ActorCell {
+        self.actor.get_cell()
+    }
+}

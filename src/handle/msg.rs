@@ -1,0 +1,97 @@
+//! What travels in a connection actor's mailbox: control only, never payload.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use ractor::{ActorCell, ActorId, RpcReplyPort};
+use tokio::sync::oneshot;
+
+use crate::behaviour::HandleTimeouts;
+use crate::config::ChannelOptions;
+use crate::error::{ConnectionError, OpenError};
+use crate::observe::ConnectionInfo;
+use crate::port::{ChannelKey, Port};
+use crate::transport::{OpenRefused, TransportEvent};
+use crate::wire::open::OpenRequest;
+
+/// Makes the channel actor once the peer has confirmed; the way to pass a behaviour of any type through the
+/// mailbox. Dropping it unused tells the opener that the connection is gone.
+pub(crate) trait StartChannel: Send {
+    /// Spawns the actor under `supervisor`. `None` when the opener is gone or it could not be spawned; the port
+    /// has been abandoned then.
+    fn start(
+        self: Box<Self>,
+        port: Arc<Port>,
+        timeouts: HandleTimeouts,
+        supervisor: ActorCell,
+    ) -> BoxFuture<'static, Option<ActorId>>;
+
+    /// Tells the opener that there will be no channel.
+    fn refuse(self: Box<Self>, error: OpenError);
+
+    /// The name of the behaviour's type.
+    fn behaviour(&self) -> &'static str;
+}
+
+/// A channel to open.
+pub(crate) struct OpenCommand {
+    pub(crate) request: OpenRequest,
+    pub(crate) options: ChannelOptions,
+    pub(crate) start: Box<dyn StartChannel>,
+}
+
+/// A channel the peer has opened and the transport has accepted.
+pub(crate) struct AcceptCommand {
+    pub(crate) kind: &'static str,
+    pub(crate) port: Arc<Port>,
+    pub(crate) start: Box<dyn StartChannel>,
+}
+
+/// How an open ended.
+pub(crate) enum OpenOutcome {
+    /// The channel actor runs.
+    Started(ActorId),
+    /// The peer confirmed, but there is no actor; the port closes itself.
+    NotStarted,
+    /// The peer refused, or the connection went.
+    Failed,
+}
+
+/// One message to a connection actor.
+pub(crate) enum ConnectionMsg {
+    Open(OpenCommand),
+    OpenDone { key: ChannelKey, outcome: OpenOutcome },
+    Accept(AcceptCommand),
+    /// Nothing of the channel is left on the wire.
+    Gone(ChannelKey),
+    Transport(TransportEvent),
+    /// Reading has stopped: too much is unread.
+    GateShut,
+    /// Time to look at the clocks.
+    Tick,
+    KeepaliveAnswered,
+    Info(RpcReplyPort<ConnectionInfo>),
+    Rekey(oneshot::Sender<Result<(), ConnectionError>>),
+    RekeyDone,
+    Shutdown { grace: Duration },
+    Close,
+    /// The last handle was dropped: end with the last channel.
+    Orphaned,
+}
+
+impl std::fmt::Debug for ConnectionMsg {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ConnectionMsg")
+    }
+}
+
+impl From<OpenRefused> for OpenError {
+    fn from(refused: OpenRefused) -> Self {
+        match refused {
+            OpenRefused::ByPeer { reason, description } => Self::Refused { reason, description },
+            OpenRefused::Unsupported(what) => Self::Unsupported { what },
+            OpenRefused::Lost => Self::Connection(ConnectionError::Closed),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Snapshots of a connection and its channels, as OTP's `connection_info` and `channel_info` give them.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::error::{ConnectionError, Phase};
+
+/// The algorithms in use (RFC 4253 section 7.1).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Algorithms {
+    /// Key exchange.
+    pub kex: String,
+    /// Host key, with the signature scheme for RSA keys.
+    pub host_key: String,
+    /// Cipher, in both directions.
+    pub cipher: String,
+    /// MAC from client to server; empty with a cipher that authenticates.
+    pub mac_client_to_server: String,
+    /// MAC from server to client; empty with a cipher that authenticates.
+    pub mac_server_to_client: String,
+    /// Whether strict key exchange is in force (protection from CVE-2023-48795).
+    pub strict_kex: bool,
+}
+
+/// What is fixed when a connection is up.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Facts {
+    pub(crate) peer_version: String,
+    pub(crate) algorithms: Algorithms,
+    pub(crate) host_key_fingerprint: String,
+    pub(crate) user: String,
+    pub(crate) auth_methods: Vec<String>,
+    pub(crate) peer_addr: Option<SocketAddr>,
+    pub(crate) local_addr: Option<SocketAddr>,
+}
+
+/// A connection, at the moment it was asked.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ConnectionInfo {
+    /// Where in its life it is.
+    pub phase: Phase,
+    /// The peer's identification string (RFC 4253 section 4.2).
+    pub peer_version: String,
+    /// The negotiated algorithms.
+    pub algorithms: Algorithms,
+    /// `SHA256:...` of the peer's host key; empty on the server side.
+    pub host_key_fingerprint: String,
+    /// The authenticated user.
+    pub user: String,
+    /// The authentication methods that succeeded, in order.
+    pub auth_methods: Vec<String>,
+    /// The peer's address, if the byte stream has one.
+    pub peer_addr: Option<SocketAddr>,
+    /// Our address, if the byte stream has one.
+    pub local_addr: Option<SocketAddr>,
+    /// For how long it has been up.
+    pub uptime: Duration,
+    /// What was counted so far.
+    pub counters: Counters,
+    /// Its channels, oldest first.
+    pub channels: Vec<ChannelInfo>,
+}
+
+/// Counters of a connection. They only grow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Bytes read from the byte stream.
+    pub bytes_in: u64,
+    /// Bytes written to the byte stream.
+    pub bytes_out: u64,
+    /// Bytes received and not consumed at this moment; the one figure that also falls.
+    pub unread: usize,
+    /// Channels whose open was asked for.
+    pub channels_opened: u64,
+    /// Channels that are over and forgotten.
+    pub channels_closed: u64,
+    /// Opens the peer refused or did not answer in time.
+    pub opens_failed: u64,
+    /// Channel actors that failed, panicked or were killed.
+    pub actors_failed: u64,
+    /// Channels ended because their consumer held the connection up.
+    pub stalled: u64,
+    /// How often reading stopped because too much was unread.
+    pub pauses: u64,
+    /// For how long in total.
+    pub paused_for: Duration,
+    /// Key re-exchanges.
+    pub rekeys: u64,
+    /// Keepalive questions sent.
+    pub keepalives_sent: u64,
+    /// Keepalive questions answered.
+    pub keepalives_answered: u64,
+}
+
+/// A channel, at the moment its connection was asked.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ChannelInfo {
+    /// Which one.
+    pub id: crate::port::ChannelKey,
+    /// The channel type on the wire.
+    pub kind: &'static str,
+    /// Where in its life it is.
+    pub state: ChannelState,
+    /// The name of its behaviour's type.
+    pub behaviour: &'static str,
+    /// Payload bytes received.
+    pub bytes_in: u64,
+    /// Payload bytes sent.
+    pub bytes_out: u64,
+    /// Bytes received and not consumed, overhead included.
+    pub unread: usize,
+    /// Its receive budget.
+    pub receive_budget: usize,
+    /// Bytes queued for sending.
+    pub queued: usize,
+    /// How long ago something was last sent or received.
+    pub idle: Duration,
+    /// For how long it has held up the connection in total.
+    pub held_up: Duration,
+}
+
+/// Where in its life a channel is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChannelState {
+    /// The peer has not answered the open.
+    Opening,
+    /// Open.
+    Open,
+    /// Its actor has ended; both CLOSE messages have not been exchanged yet.
+    Closing,
+}
+
+/// A step in the life of a connection.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PhaseEvent {
+    /// The phase that began.
+    pub phase: Phase,
+    /// With [`Phase::Down`], why; `None` before a connection was up.
+    pub reason: Option<ConnectionError>,
+}
+
+impl PhaseEvent {
+    pub(crate) const fn new(phase: Phase) -> Self {
+        Self { phase, reason: None }
+    }
+
+    pub(crate) const fn down(reason: Option<ConnectionError>) -> Self {
+        Self { phase: Phase::Down, reason }
+    }
+}

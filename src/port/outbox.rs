@@ -1,0 +1,229 @@
+//! What is to be sent on a channel: one queue for data, requests, eof and close, so that each goes out
+//! after what was queued before it.
+//!
+//! Also keeps the replies we wait for, first in, first out (RFC 4254 section 5.4).
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::{Notify, oneshot};
+
+use crate::error::{CloseReason, SendErrorKind};
+use crate::wire::codes::DataType;
+use crate::wire::request::ChannelRequest;
+
+/// The answer to a request: success or failure. The sender is dropped when the channel closes first.
+pub(crate) type ReplyPort = oneshot::Sender<bool>;
+
+/// One thing to send.
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    Data { data_type: DataType, data: Bytes },
+    Request { request: ChannelRequest, want_reply: bool },
+    Reply { success: bool },
+    Eof,
+    Close,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: VecDeque<Outgoing>,
+    /// Payload bytes in `queue` and in the hands of the driver.
+    bytes: usize,
+    /// Somebody is driving the queue.
+    driven: bool,
+    eof: bool,
+    /// Set once; nothing is queued after it.
+    closed: Option<CloseReason>,
+    /// The queue was cut off: CLOSE is what is left to send.
+    close_due: bool,
+    /// Requests that wait for an answer. A port whose receiver is gone swallows the late answer.
+    replies: VecDeque<ReplyPort>,
+    /// The channel actor wants to be told when there is room.
+    wants_room: bool,
+}
+
+/// The outbound queue of one channel.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    state: Mutex<State>,
+    high_water: usize,
+    /// Woken whenever the queue falls to the low mark, and at the end.
+    room: Notify,
+    /// Woken whenever the queue runs empty, and at the end.
+    empty: Notify,
+    /// Senders from outside wait for room one after another, so each send stays whole and in order.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Outbox {
+    pub(crate) fn new(high_water: usize) -> Self {
+        Self {
+            state: Mutex::default(),
+            high_water: high_water.max(1),
+            room: Notify::new(),
+            empty: Notify::new(),
+            turn: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// Queues one item. `Ok(true)` when the caller must drive the queue.
+    pub(crate) fn push(&self, item: Outgoing) -> Result<bool, SendErrorKind> {
+        let mut state = self.lock();
+        Self::admit(&state, &item)?;
+        match &item {
+            Outgoing::Data { data, .. } => state.bytes = state.bytes.saturating_add(data.len()),
+            Outgoing::Eof if state.eof => return Ok(false),
+            Outgoing::Eof => state.eof = true,
+            Outgoing::Close => state.closed = Some(CloseReason::Local),
+            Outgoing::Request { .. } | Outgoing::Reply { .. } => {}
+        }
+        state.queue.push_back(item);
+        Ok(!std::mem::replace(&mut state.driven, true))
+    }
+
+    /// Queues a request and the port its answer goes to. `Ok(true)` when the caller must drive.
+    pub(crate) fn push_request(
+        &self,
+        request: ChannelRequest,
+        reply: Option<ReplyPort>,
+    ) -> Result<bool, SendErrorKind> {
+        let mut state = self.lock();
+        let want_reply = reply.is_some();
+        let item = Outgoing::Request { request, want_reply };
+        Self::admit(&state, &item)?;
+        state.replies.extend(reply);
+        state.queue.push_back(item);
+        Ok(!std::mem::replace(&mut state.driven, true))
+    }
+
+    fn admit(state: &State, item: &Outgoing) -> Result<(), SendErrorKind> {
+        if let Some(reason) = &state.closed {
+            return Err(SendErrorKind::Closed(reason.clone()));
+        }
+        if state.eof && matches!(item, Outgoing::Data { .. }) {
+            return Err(SendErrorKind::AfterEof);
+        }
+        Ok(())
+    }
+
+    /// The driver's next item; `None` ends the drive.
+    pub(crate) fn next(&self) -> Option<Outgoing> {
+        let mut state = self.lock();
+        if let Some(next) = state.queue.pop_front() {
+            return Some(next);
+        }
+        if std::mem::take(&mut state.close_due) {
+            return Some(Outgoing::Close);
+        }
+        state.driven = false;
+        drop(state);
+        self.empty.notify_waiters();
+        None
+    }
+
+    /// `bytes` left for the transport. True when the channel actor asked to be told of room, and there is.
+    pub(crate) fn sent(&self, bytes: usize) -> bool {
+        let mut state = self.lock();
+        state.bytes = state.bytes.saturating_sub(bytes);
+        if state.bytes > self.low_water() {
+            return false;
+        }
+        let tell = std::mem::take(&mut state.wants_room);
+        drop(state);
+        self.room.notify_waiters();
+        tell
+    }
+
+    /// The answer to the oldest request that waits for one. False when none does.
+    pub(crate) fn reply(&self, success: bool) -> bool {
+        let port = self.lock().replies.pop_front();
+        let expected = port.is_some();
+        if let Some(port) = port {
+            let _ = port.send(success);
+        }
+        expected
+    }
+
+    /// Ends the queue: drops what waits and fails every request and sender. With `say_close`, CLOSE is
+    /// the one thing left to send, unless it was queued before. True when the caller must drive.
+    pub(crate) fn end(&self, reason: CloseReason, say_close: bool) -> bool {
+        let mut state = self.lock();
+        let close_queued = state.queue.iter().any(|item| matches!(item, Outgoing::Close));
+        let open = state.closed.is_none();
+        if open {
+            state.closed = Some(reason);
+        }
+        state.close_due = say_close && (open || close_queued || state.close_due);
+        state.bytes = 0;
+        let dropped = (std::mem::take(&mut state.queue), std::mem::take(&mut state.replies));
+        let drive = state.close_due && !std::mem::replace(&mut state.driven, true);
+        drop(state);
+        drop(dropped);
+        self.room.notify_waiters();
+        self.empty.notify_waiters();
+        drive
+    }
+
+    /// Whether more than the high-water mark waits.
+    pub(crate) fn is_over(&self) -> bool {
+        self.lock().bytes >= self.high_water
+    }
+
+    /// Asks that the channel actor is told when there is room. False when there is room now.
+    pub(crate) fn ask_for_room(&self) -> bool {
+        let mut state = self.lock();
+        if state.bytes < self.high_water || state.closed.is_some() {
+            return false;
+        }
+        state.wants_room = true;
+        true
+    }
+
+    /// Payload bytes that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
+    /// Why nothing can be sent any more.
+    pub(crate) fn closed(&self) -> Option<CloseReason> {
+        self.lock().closed.clone()
+    }
+
+    /// Waits for this sender's turn and for room. Cancel safe: nothing is queued yet.
+    pub(crate) async fn room(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        let turn = self.turn.lock().await;
+        loop {
+            let room = self.room.notified();
+            if !self.is_over() || self.closed().is_some() {
+                return turn;
+            }
+            room.await;
+        }
+    }
+
+    /// Waits until everything queued before was taken by the transport, or the channel is over.
+    pub(crate) async fn drained(&self) -> Result<(), CloseReason> {
+        loop {
+            let empty = self.empty.notified();
+            {
+                let state = self.lock();
+                match &state.closed {
+                    Some(reason) if !matches!(reason, CloseReason::Local) => return Err(reason.clone()),
+                    _ if !state.driven => return Ok(()),
+                    _ => {}
+                }
+            }
+            empty.await;
+        }
+    }
+
+    const fn low_water(&self) -> usize {
+        self.high_water / 2
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,361 @@
+//! One channel's port: inbox, outbox, the link to the transport, and how the channel ends.
+//!
+//! The life of a port, as the two CLOSE messages see it:
+//!
+//! ```text
+//!   open ──our CLOSE queued──► closing ──sent──► tombstone ──peer's CLOSE, or timeout──► gone
+//!     │                                                                                   ▲
+//!     ├──peer's CLOSE (the transport answers it at once)──────────────────────────────────┤
+//!     └──connection lost──────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! In every case the inbox gets exactly one `Closed`, and `on_gone` runs exactly once.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use tokio::sync::{Notify, SetOnce, oneshot};
+use tokio::time::Instant;
+
+use super::budget::ChannelBudget;
+use super::event::ChannelMsg;
+use super::inbox::{Inbox, Notice};
+use super::key::ChannelKey;
+use super::link::Link;
+use super::outbox::{Outbox, Outgoing};
+use crate::error::{CloseReason, ConnectionError, RequestError, SendErrorKind, StopReason};
+use crate::wire::codes::DataType;
+use crate::wire::request::ChannelRequest;
+
+/// Called once, when nothing of the channel is left on the wire.
+pub(crate) type OnGone = Box<dyn FnOnce() + Send + Sync>;
+
+/// What a port is made from.
+pub(crate) struct PortSetup {
+    pub(crate) key: ChannelKey,
+    pub(crate) budget: Arc<ChannelBudget>,
+    pub(crate) high_water: usize,
+    /// End the channel as soon as it is over its receive budget.
+    pub(crate) fail_over_budget: bool,
+    /// How long a graceful close may wait for queued data, and then for the peer's CLOSE.
+    pub(crate) close_timeout: Duration,
+    /// For the account of last activity.
+    pub(crate) epoch: Instant,
+    pub(crate) on_gone: OnGone,
+}
+
+impl std::fmt::Debug for PortSetup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PortSetup").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+/// Counters of one channel.
+#[derive(Debug, Default)]
+pub(crate) struct PortCounters {
+    pub(crate) bytes_in: AtomicU64,
+    pub(crate) bytes_out: AtomicU64,
+    /// Milliseconds after the connection's epoch.
+    pub(crate) last_activity: AtomicU64,
+}
+
+/// The meeting point of one channel's two sides.
+pub(crate) struct Port {
+    key: ChannelKey,
+    pub(crate) inbox: Inbox,
+    pub(crate) outbox: Outbox,
+    pub(crate) counters: PortCounters,
+    link: OnceLock<Box<dyn Link>>,
+    fail_over_budget: bool,
+    close_timeout: Duration,
+    epoch: Instant,
+    runtime: tokio::runtime::Handle,
+    /// The driver must drop what it holds and close now.
+    abort: Notify,
+    aborted: AtomicBool,
+    /// The peer's CLOSE is here, or the connection is gone: no CLOSE of ours is needed.
+    peer_closed: AtomicBool,
+    on_gone: std::sync::Mutex<Option<OnGone>>,
+    /// Why the channel's actor ended.
+    exit: SetOnce<StopReason>,
+}
+
+impl std::fmt::Debug for Port {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Port").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+impl Port {
+    /// Makes a port. Must be called within a tokio runtime; its sends run there.
+    pub(crate) fn new(setup: PortSetup) -> Arc<Self> {
+        Arc::new(Self {
+            key: setup.key,
+            inbox: Inbox::new(setup.budget),
+            outbox: Outbox::new(setup.high_water),
+            counters: PortCounters::default(),
+            link: OnceLock::new(),
+            fail_over_budget: setup.fail_over_budget,
+            close_timeout: setup.close_timeout,
+            epoch: setup.epoch,
+            runtime: tokio::runtime::Handle::current(),
+            abort: Notify::new(),
+            aborted: AtomicBool::new(false),
+            peer_closed: AtomicBool::new(false),
+            on_gone: std::sync::Mutex::new(Some(setup.on_gone)),
+            exit: SetOnce::new(),
+        })
+    }
+
+    pub(crate) const fn key(&self) -> ChannelKey {
+        self.key
+    }
+
+    // ---- the transport's side -------------------------------------------------------------------
+
+    /// The open was confirmed: from now on the port can send.
+    pub(crate) fn connect(&self, link: Box<dyn Link>) {
+        let _ = self.link.set(link);
+    }
+
+    /// An event arrived. Never waits.
+    pub(crate) fn deliver(self: &Arc<Self>, msg: ChannelMsg) {
+        let len = msg.payload_len() as u64;
+        self.counters.bytes_in.fetch_add(len, Ordering::Relaxed);
+        self.touch();
+        let taken = self.inbox.push(msg);
+        if taken && self.fail_over_budget && self.inbox.budget().is_over() {
+            let budget = self.inbox.budget();
+            self.abort(CloseReason::OverBudget { held: budget.held(), budget: budget.budget() });
+        }
+    }
+
+    /// The answer to our oldest outstanding request arrived. False when none was outstanding.
+    pub(crate) fn deliver_reply(&self, success: bool) -> bool {
+        self.touch();
+        self.outbox.reply(success)
+    }
+
+    /// The peer's CLOSE arrived, and the transport has answered it.
+    pub(crate) fn peer_closed(&self) {
+        self.over(CloseReason::Peer);
+    }
+
+    /// The connection is gone.
+    pub(crate) fn lost(&self, error: ConnectionError) {
+        self.over(CloseReason::Connection(error));
+    }
+
+    fn over(&self, reason: CloseReason) {
+        self.peer_closed.store(true, Ordering::Release);
+        self.inbox.close(reason.clone());
+        self.outbox.end(reason, false);
+        self.stop_driver();
+        self.gone();
+    }
+
+    // ---- the consumer's side --------------------------------------------------------------------
+
+    /// Queues data and sends what the window takes right now. Never waits.
+    pub(crate) fn send(self: &Arc<Self>, data_type: DataType, data: Bytes) -> Result<(), SendErrorKind> {
+        if data.is_empty() {
+            return self.outbox.closed().map_or(Ok(()), |reason| Err(SendErrorKind::Closed(reason)));
+        }
+        self.push(Outgoing::Data { data_type, data })
+    }
+
+    pub(crate) fn push(self: &Arc<Self>, item: Outgoing) -> Result<(), SendErrorKind> {
+        if self.outbox.push(item)? {
+            self.drive();
+        }
+        Ok(())
+    }
+
+    /// Queues a request; the receiver gets the answer. Dropping it swallows the answer.
+    pub(crate) fn request(
+        self: &Arc<Self>,
+        request: ChannelRequest,
+    ) -> Result<oneshot::Receiver<bool>, RequestError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue_request(request, Some(reply))?;
+        Ok(answer)
+    }
+
+    /// Queues a request that asks for no answer (`want_reply` false).
+    pub(crate) fn notify(self: &Arc<Self>, request: ChannelRequest) -> Result<(), RequestError> {
+        self.queue_request(request, None)
+    }
+
+    fn queue_request(
+        self: &Arc<Self>,
+        request: ChannelRequest,
+        reply: Option<oneshot::Sender<bool>>,
+    ) -> Result<(), RequestError> {
+        request.check()?;
+        if let Some(link) = self.link.get() {
+            link.supports(&request).map_err(|what| RequestError::Unsupported { what })?;
+        }
+        match self.outbox.push_request(request, reply) {
+            Ok(true) => self.drive(),
+            Ok(false) => {}
+            Err(SendErrorKind::Closed(reason)) => return Err(RequestError::Closed(reason)),
+            Err(_) => return Err(RequestError::Closed(CloseReason::Local)),
+        }
+        Ok(())
+    }
+
+    /// Closes after everything queued has been sent, or when the close timeout is over. Idempotent.
+    pub(crate) fn close(self: &Arc<Self>) {
+        if self.outbox.push(Outgoing::Close).is_ok_and(|drive| drive) {
+            self.drive();
+        } else if self.outbox.bytes() > 0 && !self.aborted.load(Ordering::Acquire) {
+            self.limit_close();
+        }
+    }
+
+    /// Closes now: drops what is queued in both directions and gives its credit back, then sends CLOSE.
+    /// `reason` is what the consumer is told. Never waits.
+    pub(crate) fn abort(self: &Arc<Self>, reason: CloseReason) {
+        self.inbox.abort(reason.clone());
+        self.hang_up(reason);
+    }
+
+    /// The consumer is gone: as [`Self::abort`], and nobody is told.
+    pub(crate) fn abandon(self: &Arc<Self>, reason: CloseReason) {
+        self.inbox.discard();
+        self.hang_up(reason);
+    }
+
+    /// The consumer is gone in good order: what it queued is still sent, then CLOSE.
+    pub(crate) fn finish(self: &Arc<Self>) {
+        self.inbox.discard();
+        self.close();
+    }
+
+    /// Notes why the channel's actor ended. Only the first reason counts.
+    pub(crate) fn set_exit(&self, reason: StopReason) {
+        let _ = self.exit.set(reason);
+    }
+
+    /// Waits until the channel's actor has ended.
+    pub(crate) async fn exited(&self) -> StopReason {
+        self.exit.wait().await.clone()
+    }
+
+    /// Why the channel's actor ended, if it has.
+    pub(crate) fn exit(&self) -> Option<&StopReason> {
+        self.exit.get()
+    }
+
+    /// For how long nothing was sent or received.
+    pub(crate) fn idle(&self) -> Duration {
+        let last = Duration::from_millis(self.counters.last_activity.load(Ordering::Relaxed));
+        self.epoch.elapsed().saturating_sub(last)
+    }
+
+    fn hang_up(self: &Arc<Self>, reason: CloseReason) {
+        let drive = self.outbox.end(reason, true);
+        self.stop_driver();
+        if drive {
+            self.drive();
+        }
+    }
+
+    /// Wakes the driver if there is one; a later one will see the flag.
+    fn stop_driver(&self) {
+        self.aborted.store(true, Ordering::Release);
+        self.abort.notify_waiters();
+    }
+
+    /// A graceful close may not wait for ever for a peer that has stopped reading.
+    fn limit_close(self: &Arc<Self>) {
+        let port = Arc::clone(self);
+        self.runtime.spawn(async move {
+            if tokio::time::timeout(port.close_timeout, port.outbox.drained()).await.is_err() {
+                port.stop_driver();
+            }
+        });
+    }
+
+    // ---- sending --------------------------------------------------------------------------------
+
+    /// Drives the outbox: here and now as far as that goes without waiting, in a task from there on.
+    fn drive(self: &Arc<Self>) {
+        let mut driver = Box::pin(Arc::clone(self).run());
+        if driver.as_mut().now_or_never().is_none() {
+            self.runtime.spawn(driver);
+        }
+    }
+
+    async fn run(self: Arc<Self>) {
+        let Some(link) = self.link.get() else { return };
+        while let Some(item) = self.outbox.next() {
+            if matches!(item, Outgoing::Close) {
+                self.say_close().await;
+                continue;
+            }
+            let cut_off = self.abort.notified();
+            let sent = async {
+                if self.aborted.load(Ordering::Acquire) {
+                    return false;
+                }
+                self.send_item(link.as_ref(), item).await.is_ok()
+            };
+            let going_on = tokio::select! {
+                biased;
+                ok = sent => ok,
+                () = cut_off => false,
+            };
+            if !going_on {
+                self.outbox.end(CloseReason::Local, true);
+            }
+        }
+    }
+
+    async fn send_item(&self, link: &dyn Link, item: Outgoing) -> Result<(), super::LinkClosed> {
+        match item {
+            Outgoing::Data { data_type, mut data } => {
+                while !data.is_empty() {
+                    let sent = link.send_chunk(data_type, &mut data).await?;
+                    self.counters.bytes_out.fetch_add(sent as u64, Ordering::Relaxed);
+                    self.touch();
+                    if self.outbox.sent(sent) {
+                        self.inbox.tell(Notice::Room);
+                    }
+                }
+                Ok(())
+            }
+            Outgoing::Request { request, want_reply } => link.send_request(request, want_reply).await,
+            Outgoing::Reply { success } => link.send_reply(success).await,
+            Outgoing::Eof => link.send_eof().await,
+            Outgoing::Close => Ok(()),
+        }
+    }
+
+    /// Sends our CLOSE unless the peer's is here already, and keeps the tombstone.
+    async fn say_close(&self) {
+        if !self.peer_closed.load(Ordering::Acquire)
+            && let Some(link) = self.link.get()
+            && tokio::time::timeout(self.close_timeout, link.close()).await.is_err()
+        {
+            tracing::debug!(channel = %self.key, "the peer has not answered our close in time");
+        }
+        self.inbox.close(CloseReason::Local);
+        self.gone();
+    }
+
+    fn gone(&self) {
+        let on_gone = self.on_gone.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(on_gone) = on_gone {
+            on_gone();
+        }
+    }
+
+    fn touch(&self) {
+        let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.counters.last_activity.store(now, Ordering::Relaxed);
+    }
+}
