@@ -1,1 +1,3 @@
 //! Ready-made channels, built on the public API only.
+
+mod quote;

@@ -9,3 +9,7 @@ pub mod open;
 pub mod pty;
 pub mod request;
 pub mod signal;
+
+pub use pty::{PtyRequest, TerminalMode, TerminalModes, WindowSize};
+pub use request::{ChannelRequest, ExitSignal, ExitStatus, X11Request};
+pub use signal::Signal;
