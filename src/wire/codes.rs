@@ -101,6 +101,12 @@ pub struct DisconnectCode(
 );
 
 impl DisconnectCode {
+    /// The code with this number.
+    #[must_use]
+    pub const fn new(code: u32) -> Self {
+        Self(code)
+    }
+
     /// SSH_DISCONNECT_PROTOCOL_ERROR.
     pub const PROTOCOL_ERROR: Self = Self(2);
     /// SSH_DISCONNECT_CONNECTION_LOST.

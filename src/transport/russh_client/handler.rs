@@ -1,0 +1,380 @@
+//! russh's callbacks. They only translate and pass on; none of them waits, but for the host key.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
+use russh::keys::ssh_key::PublicKey;
+use russh::{Channel, ChannelId, ChannelOpenFailure, PublicKeyOrCertificate, Sig};
+use tokio::sync::{Notify, watch};
+
+use super::convert;
+use super::taps::Taps;
+use crate::error::ConnectionError;
+use crate::host_key::{Accepted, HostKeyError, Prepared, PresentedKey};
+use crate::observe::Algorithms;
+use crate::port::event::ChannelMsg;
+use crate::transport::{EventSink, TransportEvent};
+use crate::wire::codes::{DataType, DisconnectCode, OpenFailureReason};
+use crate::wire::request::ExitSignal;
+
+/// What ends a russh session, with our own reasons kept.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error(transparent)]
+    Russh(#[from] russh::Error),
+    #[error(transparent)]
+    HostKey(#[from] HostKeyError),
+}
+
+/// What the handshake found out.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) peer_version: String,
+    pub(super) algorithms: Algorithms,
+    pub(super) accepted: Option<Accepted>,
+}
+
+/// Called with each banner of the server (RFC 4252 section 5.4).
+pub(crate) type BannerHook = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// What the handler shares with the transport.
+pub(super) struct Shared {
+    pub(super) taps: Arc<Taps>,
+    pub(super) found: Mutex<Found>,
+    /// How many key exchanges are done.
+    pub(super) exchanges: watch::Sender<u64>,
+    /// Whether a host key decision is under way: its time is not the key exchange's.
+    pub(super) deciding: watch::Sender<bool>,
+    /// Our own reason to end the connection, which explains what russh then reports.
+    pub(super) verdict: Mutex<Option<ConnectionError>>,
+    pub(super) events: std::sync::OnceLock<EventSink>,
+    pub(super) refusals: Refusals,
+}
+
+/// The texts that came with refused opens. russh gives the opener the code alone, and the handler both.
+#[derive(Default)]
+pub(super) struct Refusals {
+    texts: Mutex<Option<Vec<(OpenFailureReason, String)>>>,
+    added: Notify,
+}
+
+impl Refusals {
+    fn add(&self, reason: OpenFailureReason, text: &str) {
+        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        texts.get_or_insert_default().push((reason, text.to_owned()));
+        drop(texts);
+        self.added.notify_waiters();
+    }
+
+    /// The text of a refusal with this reason. Its callback may still be under way.
+    pub(super) async fn take(&self, reason: OpenFailureReason, shared: &Shared) -> String {
+        loop {
+            let added = self.added.notified();
+            if let Some(text) = self.find(reason) {
+                return text;
+            }
+            if shared.taps.is_down() {
+                return String::new();
+            }
+            added.await;
+        }
+    }
+
+    fn find(&self, reason: OpenFailureReason) -> Option<String> {
+        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        let texts = texts.as_mut()?;
+        let at = texts.iter().position(|(of, _)| *of == reason)?;
+        Some(texts.remove(at).1)
+    }
+}
+
+impl Shared {
+    pub(super) fn tell(&self, event: TransportEvent) {
+        if let Some(events) = self.events.get() {
+            events(event);
+        }
+    }
+
+    /// Everybody learns that the connection is over. Only the first reason counts.
+    pub(super) fn down(&self, error: ConnectionError) {
+        let verdict = self.verdict.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let error = verdict.unwrap_or(error);
+        if self.taps.down(&error) {
+            self.refusals.added.notify_waiters();
+            self.tell(TransportEvent::Down(error));
+        }
+    }
+}
+
+/// The handler of one session.
+pub(crate) struct ClientHandler {
+    pub(super) shared: Arc<Shared>,
+    pub(super) host_key: Prepared,
+    pub(super) banner: Option<BannerHook>,
+}
+
+impl Drop for ClientHandler {
+    /// russh does not always say that a session has ended.
+    fn drop(&mut self) {
+        self.shared.down(ConnectionError::Lost("the session ended".into()));
+    }
+}
+
+impl Handler for ClientHandler {
+    type Error = Fault;
+
+    async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, Fault> {
+        let presented = match key.certificate() {
+            Some(certificate) => PresentedKey::from(certificate.clone()),
+            None => PresentedKey::from(key.public_key()),
+        };
+        self.shared.deciding.send_replace(true);
+        let decision = self.host_key.decide(presented).await;
+        self.shared.deciding.send_replace(false);
+        let accepted = decision?;
+        self.shared.found.lock().unwrap_or_else(PoisonError::into_inner).accepted = Some(accepted);
+        Ok(true)
+    }
+
+    async fn kex_done(
+        &mut self,
+        _secret: Option<&[u8]>,
+        names: &russh::Names,
+        session: &mut Session,
+    ) -> Result<(), Fault> {
+        let first = *self.shared.exchanges.borrow() == 0;
+        {
+            let mut found = self.shared.found.lock().unwrap_or_else(PoisonError::into_inner);
+            if first {
+                found.peer_version = String::from_utf8_lossy(session.remote_sshid()).into_owned();
+            }
+            let strict = found.algorithms.strict_kex;
+            found.algorithms = convert::algorithms(names);
+            found.algorithms.strict_kex |= strict;
+        }
+        self.shared.exchanges.send_modify(|count| *count += 1);
+        if !first {
+            self.shared.tell(TransportEvent::Rekeyed);
+        }
+        Ok(())
+    }
+
+    async fn auth_banner(&mut self, banner: &str, _session: &mut Session) -> Result<(), Fault> {
+        if let Some(hook) = &self.banner {
+            hook(banner);
+        }
+        Ok(())
+    }
+
+    async fn channel_open_confirmation(
+        &mut self,
+        id: ChannelId,
+        _max_packet_size: u32,
+        _window_size: u32,
+        _session: &mut Session,
+    ) -> Result<(), Fault> {
+        self.shared.taps.confirmed(id);
+        Ok(())
+    }
+
+    async fn channel_open_failure(
+        &mut self,
+        _channel: ChannelId,
+        reason: ChannelOpenFailure,
+        description: &str,
+        _language: &str,
+        _session: &mut Session,
+    ) -> Result<(), Fault> {
+        self.shared.refusals.add(convert::open_failure(&reason), description);
+        Ok(())
+    }
+
+    async fn channel_success(&mut self, channel: ChannelId, _session: &mut Session) -> Result<(), Fault> {
+        self.shared.taps.reply(channel, true);
+        Ok(())
+    }
+
+    async fn channel_failure(&mut self, channel: ChannelId, _session: &mut Session) -> Result<(), Fault> {
+        self.shared.taps.reply(channel, false);
+        Ok(())
+    }
+
+    async fn data(&mut self, channel: ChannelId, data: &[u8], _session: &mut Session) -> Result<(), Fault> {
+        self.shared.taps.data(channel, DataType::Normal, data);
+        Ok(())
+    }
+
+    async fn extended_data(
+        &mut self,
+        channel: ChannelId,
+        code: u32,
+        data: &[u8],
+        _session: &mut Session,
+    ) -> Result<(), Fault> {
+        self.shared.taps.data(channel, DataType::from_extended_code(code), data);
+        Ok(())
+    }
+
+    async fn channel_eof(&mut self, channel: ChannelId, _session: &mut Session) -> Result<(), Fault> {
+        self.shared.taps.event(channel, ChannelMsg::Eof);
+        Ok(())
+    }
+
+    async fn channel_close(&mut self, channel: ChannelId, _session: &mut Session) -> Result<(), Fault> {
+        self.shared.taps.closed(channel);
+        Ok(())
+    }
+
+    async fn exit_status(
+        &mut self,
+        channel: ChannelId,
+        status: u32,
+        _session: &mut Session,
+    ) -> Result<(), Fault> {
+        self.shared.taps.event(channel, ChannelMsg::ExitStatus { status });
+        Ok(())
+    }
+
+    async fn exit_signal(
+        &mut self,
+        channel: ChannelId,
+        signal: Sig,
+        core_dumped: bool,
+        message: &str,
+        lang: &str,
+        _session: &mut Session,
+    ) -> Result<(), Fault> {
+        let exit = ExitSignal::new(convert::signal(&signal)).core_dumped(core_dumped).message(message, lang);
+        self.shared.taps.event(channel, ChannelMsg::ExitSignal(exit));
+        Ok(())
+    }
+
+    async fn xon_xoff(
+        &mut self,
+        channel: ChannelId,
+        client_can_do: bool,
+        _session: &mut Session,
+    ) -> Result<(), Fault> {
+        self.shared.taps.event(channel, ChannelMsg::XonXoff { client_can_do });
+        Ok(())
+    }
+
+    async fn window_adjusted(
+        &mut self,
+        channel: ChannelId,
+        _new_size: u32,
+        _session: &mut Session,
+    ) -> Result<(), Fault> {
+        self.shared.taps.window_adjusted(channel);
+        Ok(())
+    }
+
+    async fn openssh_ext_host_keys_announced(
+        &mut self,
+        _keys: Vec<PublicKey>,
+        _session: &mut Session,
+    ) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    async fn disconnected(&mut self, reason: DisconnectReason<Fault>) -> Result<(), Fault> {
+        self.shared.down(match reason {
+            DisconnectReason::ReceivedDisconnect(info) => ConnectionError::Disconnected {
+                code: DisconnectCode::new(info.reason_code as u32),
+                description: info.message,
+            },
+            DisconnectReason::Error(fault) => convert::connection_error(&fault),
+        });
+        Ok(())
+    }
+
+    // A client accepts no channels. russh's own default is to accept every one; dropping `reply` refuses.
+
+    async fn server_channel_open_session(
+        &mut self,
+        _channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Fault> {
+        refuse(reply);
+        Ok(())
+    }
+
+    async fn server_channel_open_direct_tcpip(
+        &mut self,
+        _channel: Channel<Msg>,
+        _host: &str,
+        _port: u32,
+        _originator: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Fault> {
+        refuse(reply);
+        Ok(())
+    }
+
+    async fn server_channel_open_direct_streamlocal(
+        &mut self,
+        _channel: Channel<Msg>,
+        _path: &str,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Fault> {
+        refuse(reply);
+        Ok(())
+    }
+
+    async fn server_channel_open_forwarded_tcpip(
+        &mut self,
+        _channel: Channel<Msg>,
+        _address: &str,
+        _port: u32,
+        _originator: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Fault> {
+        refuse(reply);
+        Ok(())
+    }
+
+    async fn server_channel_open_forwarded_streamlocal(
+        &mut self,
+        _channel: Channel<Msg>,
+        _path: &str,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Fault> {
+        refuse(reply);
+        Ok(())
+    }
+
+    async fn server_channel_open_agent_forward(
+        &mut self,
+        _channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Fault> {
+        refuse(reply);
+        Ok(())
+    }
+
+    async fn server_channel_open_x11(
+        &mut self,
+        _channel: Channel<Msg>,
+        _originator: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Fault> {
+        refuse(reply);
+        Ok(())
+    }
+}
+
+/// Dropping the handle makes russh answer SSH_OPEN_ADMINISTRATIVELY_PROHIBITED.
+fn refuse(reply: ChannelOpenHandle) {
+    tracing::debug!("refused a channel the server tried to open");
+    drop(reply);
+}
