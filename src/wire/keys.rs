@@ -4,5 +4,6 @@
 //! this crate's public signatures.
 
 pub use russh::keys::ssh_key::{
-    Algorithm, Certificate, Fingerprint, HashAlg, PrivateKey, PublicKey, certificate::CertType,
+    Algorithm, Certificate, EcdsaCurve, Fingerprint, HashAlg, PrivateKey, PublicKey, certificate::CertType,
+    public::KeyData,
 };
