@@ -9,6 +9,8 @@ use bytes::Bytes;
 
 use crate::wire::codes::{DisconnectCode, OpenFailureReason};
 
+pub use crate::wire::invalid::ConfigError;
+
 /// Any error, as behaviours return it and as sources are kept.
 pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 
@@ -58,26 +60,6 @@ impl fmt::Display for Phase {
             Self::Draining => "draining",
             Self::Down => "down",
         })
-    }
-}
-
-/// A wrong argument: which field, what is wrong with it, and the way out.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {problem}; {fix}")]
-#[non_exhaustive]
-pub struct ConfigError {
-    /// The argument or option, as its setter is called; for files, with path and line.
-    pub field: String,
-    /// What is wrong with the given value.
-    pub problem: String,
-    /// What to give instead.
-    pub fix: String,
-}
-
-impl ConfigError {
-    /// Names the field, the problem and the way out.
-    pub fn new(field: impl Into<String>, problem: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { field: field.into(), problem: problem.into(), fix: fix.into() }
     }
 }
 

@@ -12,7 +12,7 @@ use super::role::{Behaviour, ClientSide, Role, ServerSide};
 use super::{ChannelRef, Credit};
 use crate::config::WindowAdjust;
 use crate::error::{CloseReason, SendError};
-use crate::port::budget::Charge;
+use crate::port::budget::{Charge, PER_EVENT_OVERHEAD};
 use crate::port::{Outgoing, Port};
 use crate::wire::codes::DataType;
 
@@ -150,7 +150,7 @@ impl<C: Behaviour<R>, R: Role> ChannelContext<C, R> {
         self.end_turn();
         let Some(mut charge) = self.current.take() else { return };
         if self.adjust == WindowAdjust::Manual {
-            drop(charge.take_overhead());
+            drop(charge.take(PER_EVENT_OVERHEAD));
             match &mut self.owed {
                 Some(owed) => owed.merge(charge),
                 None => self.owed = Some(charge),

@@ -1,1 +1,5 @@
-//! Ways to a byte stream.
+//! Ways to a byte stream. Knows nothing of SSH.
+
+mod tcp;
+
+pub(crate) use tcp::tcp;

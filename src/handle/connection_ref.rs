@@ -10,7 +10,8 @@ use tokio::sync::{oneshot, watch};
 
 use super::msg::ConnectionMsg;
 use crate::config::Timeouts;
-use crate::error::{ConnectError, ConnectionError, Phase};
+use crate::connect_error::ConnectError;
+use crate::error::{ConnectionError, Phase};
 use crate::observe::{ConnectionInfo, Facts, PhaseEvent};
 
 /// Makes one more connection to the same target, for isolated channels.

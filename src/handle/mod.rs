@@ -1,6 +1,6 @@
 //! The address of a connection actor, and what can be sent to it.
 
-mod connection_ref;
+pub(crate) mod connection_ref;
 pub(crate) mod msg;
 
 pub use connection_ref::ConnectionRef;

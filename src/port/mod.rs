@@ -13,8 +13,7 @@ pub(crate) mod link;
 pub(crate) mod outbox;
 pub(crate) mod state;
 
-pub(crate) use inbox::Inbox;
-pub(crate) use key::ChannelKey;
+pub use key::ChannelKey;
 pub(crate) use link::{Link, LinkClosed};
-pub(crate) use outbox::{Outbox, Outgoing};
+pub(crate) use outbox::Outgoing;
 pub(crate) use state::{Port, PortSetup};

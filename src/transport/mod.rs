@@ -5,8 +5,6 @@
 //! that is peculiar to russh ends here.
 
 mod login;
-#[cfg(any(test, feature = "test-util"))]
-pub(crate) mod memory;
 mod pump;
 pub(crate) mod russh_client;
 mod version;

@@ -4,6 +4,13 @@
 //! this crate's public signatures.
 
 pub use russh::keys::ssh_key::{
-    Algorithm, Certificate, EcdsaCurve, Fingerprint, HashAlg, PrivateKey, PublicKey, certificate::CertType,
-    public::KeyData,
+    Algorithm, Certificate, EcdsaCurve, Fingerprint, HashAlg, PrivateKey, PublicKey, Signature,
+    certificate::CertType, public::KeyData,
+};
+
+// What reading key files and signing need besides, for the crate only.
+pub(crate) use russh::keys::{
+    Error as KeyFileError, decode_secret_key,
+    signature::Signer as SignBytes,
+    ssh_key::{Cipher, private::KeypairData},
 };

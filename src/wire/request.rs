@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::pty::{PtyRequest, WindowSize};
 use super::signal::Signal;
-use crate::error::ConfigError;
+use super::invalid::ConfigError;
 
 /// The most bytes of payload in one request that we send: 255 KiB.
 ///

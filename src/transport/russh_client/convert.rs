@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use russh::{ChannelOpenFailure, Names, Pty, Sig};
+use russh::{ChannelOpenFailure, Disconnect, Names, Pty, Sig};
 
 use super::handler::Fault;
-use crate::error::ConnectionError;
+use crate::connect_error::ConnectError;
+use crate::error::{ConnectionError, Phase};
 use crate::observe::Algorithms;
 use crate::transport::pump::WriteStalled;
-use crate::wire::codes::OpenFailureReason;
+use crate::wire::codes::{DisconnectCode, OpenFailureReason};
 use crate::wire::pty::TerminalModes;
 use crate::wire::signal::Signal;
 
@@ -76,5 +77,24 @@ pub(super) fn connection_error(fault: &Fault) -> ConnectionError {
             ConnectionError::Lost(Arc::from("the peer closed the byte stream"))
         }
         other => ConnectionError::Protocol(other.to_string().into()),
+    }
+}
+
+/// Why a handshake failed, in our words.
+pub(super) fn connect_error(phase: Phase, error: russh::Error) -> ConnectError {
+    match error {
+        russh::Error::NoCommonAlgo { kind, ours, theirs } => {
+            ConnectError::NoCommonAlgorithm { kind: format!("{kind:?}").to_lowercase(), ours, theirs }
+        }
+        error => ConnectError::Handshake { phase, source: Box::new(error) },
+    }
+}
+
+pub(super) const fn disconnect(code: DisconnectCode) -> Disconnect {
+    match code {
+        DisconnectCode::PROTOCOL_ERROR => Disconnect::ProtocolError,
+        DisconnectCode::CONNECTION_LOST => Disconnect::ConnectionLost,
+        DisconnectCode::TOO_MANY_CONNECTIONS => Disconnect::TooManyConnections,
+        _ => Disconnect::ByApplication,
     }
 }

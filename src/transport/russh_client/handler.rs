@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
 use russh::keys::ssh_key::PublicKey;
-use russh::{Channel, ChannelId, ChannelOpenFailure, PublicKeyOrCertificate, Sig};
+use russh::keys::PublicKeyOrCertificate;
+use russh::{Channel, ChannelId, ChannelOpenFailure, Sig};
 use tokio::sync::{Notify, watch};
 
 use super::convert;

@@ -55,13 +55,15 @@ pub(super) struct Taps {
     state: Mutex<State>,
     early: Arc<ChannelBudget>,
     window: u64,
+    /// Woken at the end.
+    over: Notify,
 }
 
 impl Taps {
     /// `early` is charged for what arrives before its port; `window` is the session's `window_size`.
     pub(super) fn new(early: Arc<ChannelBudget>, window: u32) -> Arc<Self> {
         let state = State { entries: HashMap::new(), down: None, granted: 0 };
-        Arc::new(Self { state: Mutex::new(state), early, window: u64::from(window) })
+        Arc::new(Self { state: Mutex::new(state), early, window: u64::from(window), over: Notify::new() })
     }
 
     /// A channel was confirmed: from now on things may arrive for it.
@@ -215,6 +217,7 @@ impl Taps {
         state.down = Some(error.clone());
         let entries = std::mem::take(&mut state.entries);
         drop(state);
+        self.over.notify_waiters();
         for (_, entry) in entries {
             if let Tap::Live { port, .. } = entry.tap {
                 port.lost(error.clone());
@@ -226,6 +229,17 @@ impl Taps {
     /// Whether the connection is gone.
     pub(super) fn is_down(&self) -> bool {
         self.lock().down.is_some()
+    }
+
+    /// Waits until the connection is gone.
+    pub(super) async fn until_down(&self) {
+        loop {
+            let over = self.over.notified();
+            if self.is_down() {
+                return;
+            }
+            over.await;
+        }
     }
 
     /// What the peer may still send on all channels, by russh's book, and all that was ever granted.

@@ -1,0 +1,182 @@
+//! What it takes to connect.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::auth::Auth;
+use crate::config::{Keepalive, Limits, RekeyLimit, Timeouts};
+use crate::error::ConfigError;
+use crate::host_key::HostKeyPolicy;
+use crate::transport::russh_client::{AlgorithmLists, BannerHook};
+
+/// How to reach, trust and enter a server.
+///
+/// Without further calls: port 22, the keys and agent OpenSSH would use, strict host key checking against OpenSSH's
+/// files, and the defaults of [`Timeouts`], [`Limits`], [`Keepalive`] and [`RekeyLimit`].
+#[derive(Clone)]
+pub struct ClientConfig {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) user: String,
+    pub(super) auth: Auth,
+    pub(super) host_key: HostKeyPolicy,
+    pub(super) timeouts: Timeouts,
+    pub(super) limits: Limits,
+    pub(super) keepalive: Keepalive,
+    pub(super) rekey: RekeyLimit,
+    pub(super) algorithms: AlgorithmLists,
+    pub(super) client_id: String,
+    pub(super) banner: Option<BannerHook>,
+}
+
+impl fmt::Debug for ClientConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientConfig")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ClientConfig {
+    /// For `user` at `host`: a name or an address.
+    #[must_use]
+    pub fn new(host: impl Into<String>, user: impl Into<String>) -> Self {
+        Self {
+            host: host.into(),
+            port: 22,
+            user: user.into(),
+            auth: Auth::default(),
+            host_key: HostKeyPolicy::default(),
+            timeouts: Timeouts::default(),
+            limits: Limits::default(),
+            keepalive: Keepalive::default(),
+            rekey: RekeyLimit::default(),
+            algorithms: AlgorithmLists::default(),
+            client_id: concat!("ractor-ssh_", env!("CARGO_PKG_VERSION")).to_owned(),
+            banner: None,
+        }
+    }
+
+    /// Sets the port. Default 22.
+    #[must_use]
+    pub const fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// Sets who we are.
+    #[must_use]
+    pub fn auth(mut self, auth: Auth) -> Self {
+        self.auth = auth;
+        self
+    }
+
+    /// Sets whom we trust.
+    #[must_use]
+    pub fn host_key(mut self, policy: HostKeyPolicy) -> Self {
+        self.host_key = policy;
+        self
+    }
+
+    /// Sets the deadlines.
+    #[must_use]
+    pub const fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// Sets the limits.
+    #[must_use]
+    pub const fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets how a dead peer is noticed.
+    #[must_use]
+    pub const fn keepalive(mut self, keepalive: Keepalive) -> Self {
+        self.keepalive = keepalive;
+        self
+    }
+
+    /// Sets when keys are exchanged anew.
+    #[must_use]
+    pub const fn rekey(mut self, limit: RekeyLimit) -> Self {
+        self.rekey = limit;
+        self
+    }
+
+    /// Allows these ciphers only, most preferred first, by their names on the wire.
+    #[must_use]
+    pub fn ciphers<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.algorithms.ciphers = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Allows these key exchanges only, most preferred first, by their names on the wire.
+    #[must_use]
+    pub fn kex_algorithms<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.algorithms.kex = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Allows these MACs only, most preferred first, by their names on the wire.
+    #[must_use]
+    pub fn macs<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.algorithms.macs = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Allows these host key algorithms only, by their names on the wire. Those that known_hosts has keys for come
+    /// first.
+    #[must_use]
+    pub fn host_key_algorithms<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.algorithms.host_keys = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets the software version in our identification string (RFC 4253 section 4.2), without `SSH-2.0-`.
+    #[must_use]
+    pub fn client_id(mut self, id: impl Into<String>) -> Self {
+        self.client_id = id.into();
+        self
+    }
+
+    /// Gets every banner of the server (RFC 4252 section 5.4), before the login is done. Must not block.
+    #[must_use]
+    pub fn on_banner(mut self, hook: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.banner = Some(Arc::new(hook));
+        self
+    }
+
+    pub(super) fn target(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    /// Looks at every value; connecting does so first.
+    ///
+    /// # Errors
+    /// Names the first value that cannot work, and the way out.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.host.trim().is_empty() {
+            return Err(ConfigError::new("host", "is empty", "give a host name or an address"));
+        }
+        if self.port == 0 {
+            return Err(ConfigError::new("port", "is 0", "give the port the server listens on, usually 22"));
+        }
+        if self.user.is_empty() {
+            return Err(ConfigError::new("user", "is empty", "give the name to log in as"));
+        }
+        let printable = |c: char| c.is_ascii_graphic() || c == ' ';
+        if self.client_id.is_empty() || self.client_id.len() > 240 || !self.client_id.chars().all(printable) {
+            return Err(ConfigError::new(
+                "client_id",
+                "is empty, too long or not printable US-ASCII",
+                "give 1 to 240 printable characters (RFC 4253 section 4.2)",
+            ));
+        }
+        self.limits.check()
+    }
+}

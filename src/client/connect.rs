@@ -1,0 +1,221 @@
+//! Connecting, phase by phase.
+
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tracing::Instrument;
+
+use super::ClientConfig;
+use crate::connect_error::ConnectError;
+use crate::connection::{self, ConnectionArgs};
+use crate::error::Phase;
+use crate::handle::ConnectionRef;
+use crate::handle::connection_ref::Redial;
+use crate::handle::msg::ConnectionMsg;
+use crate::observe::PhaseEvent;
+use crate::transport::russh_client::{Establish, establish};
+use crate::transport::{EventSink, TransportEvent};
+
+/// Makes connections.
+///
+/// ```no_run
+/// use ractor_ssh::{Client, ClientConfig};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let conn = Client::new(ClientConfig::new("build.example.org", "ci")).connect().await?;
+/// println!("{}", conn.info().await?.peer_version);
+/// conn.close().await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Client {
+    config: Arc<ClientConfig>,
+}
+
+impl Client {
+    /// A client for one target. Nothing happens yet.
+    #[must_use]
+    pub fn new(config: ClientConfig) -> Self {
+        Self { config: Arc::new(config) }
+    }
+
+    /// Connects over TCP and logs in.
+    ///
+    /// Resolves when channels can be opened. Every phase has its deadline in [`Timeouts`](crate::config::Timeouts).
+    ///
+    /// # Cancel safety
+    /// Dropping it closes the socket; nothing is left behind.
+    #[must_use]
+    pub fn connect(&self) -> Connecting {
+        let config = Arc::clone(&self.config);
+        Connecting::new(Arc::clone(&self.config), |phases| async move { over_tcp(config, phases).await }.boxed())
+    }
+
+    /// As [`connect`](Self::connect), over a byte stream that is connected already: a Unix socket, a tunnel, a pipe.
+    ///
+    /// Channels of such a connection cannot be isolated, as there is no way to make a second stream.
+    #[must_use]
+    pub fn connect_stream<IO>(&self, io: IO) -> Connecting
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let config = Arc::clone(&self.config);
+        Connecting::new(Arc::clone(&self.config), |phases| {
+            async move { log_in(&config, io, (None, None), phases, None).await }.boxed()
+        })
+    }
+}
+
+/// A connection being made. Await it; drop it to give up.
+#[must_use = "nothing happens unless it is awaited"]
+pub struct Connecting {
+    phases: watch::Receiver<PhaseEvent>,
+    work: BoxFuture<'static, Result<ConnectionRef, ConnectError>>,
+}
+
+impl fmt::Debug for Connecting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connecting").field("phase", &self.phases.borrow().phase).finish_non_exhaustive()
+    }
+}
+
+impl Connecting {
+    fn new(
+        config: Arc<ClientConfig>,
+        work: impl FnOnce(watch::Sender<PhaseEvent>) -> BoxFuture<'static, Result<ConnectionRef, ConnectError>>,
+    ) -> Self {
+        let (sender, phases) = watch::channel(PhaseEvent::new(Phase::Config));
+        let span = tracing::info_span!("ssh_connection", host = %config.host, port = config.port, user = %config.user);
+        let work = work(sender).instrument(span).boxed();
+        Self { phases, work }
+    }
+
+    /// The phases the connection goes through, now and after it is up.
+    #[must_use]
+    pub fn phases(&self) -> watch::Receiver<PhaseEvent> {
+        self.phases.clone()
+    }
+}
+
+impl Future for Connecting {
+    type Output = Result<ConnectionRef, ConnectError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.work.as_mut().poll(cx)
+    }
+}
+
+async fn over_tcp(
+    config: Arc<ClientConfig>,
+    phases: watch::Sender<PhaseEvent>,
+) -> Result<ConnectionRef, ConnectError> {
+    config.check()?;
+    phases.send_replace(PhaseEvent::new(Phase::Dial));
+    let limit = config.timeouts.dial;
+    let stream = tokio::time::timeout(limit, crate::dial::tcp(&config.host, config.port))
+        .instrument(tracing::info_span!("ssh_dial"))
+        .await
+        .map_err(|_| ConnectError::Timeout { phase: Phase::Dial, after: limit })?
+        .map_err(|source| ConnectError::Dial { target: config.target(), source })?;
+    let addresses = (stream.peer_addr().ok(), stream.local_addr().ok());
+    let redial = redial(Arc::clone(&config));
+    log_in(&config, stream, addresses, phases, Some(redial)).await
+}
+
+/// One more connection to the same target, for a channel of its own.
+fn redial(config: Arc<ClientConfig>) -> Redial {
+    Arc::new(move || {
+        let client = Client { config: Arc::clone(&config) };
+        async move { client.connect().await }.boxed()
+    })
+}
+
+async fn log_in<IO>(
+    config: &ClientConfig,
+    io: IO,
+    addresses: (Option<SocketAddr>, Option<SocketAddr>),
+    phases: watch::Sender<PhaseEvent>,
+    redial: Option<Redial>,
+) -> Result<ConnectionRef, ConnectError>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    config.check()?;
+    let host_key = config.host_key.prepare(&config.host, config.port).await?;
+    let sink = Sink::default();
+    let established = establish(Establish {
+        io,
+        user: &config.user,
+        auth: &config.auth,
+        host_key,
+        algorithms: &config.algorithms,
+        client_id: &config.client_id,
+        limits: &config.limits,
+        timeouts: &config.timeouts,
+        banner: config.banner.clone(),
+        addresses,
+        phases: &phases,
+        events: sink.events(),
+    })
+    .await?;
+    let facts = Arc::new(established.facts);
+    let receiver = phases.subscribe();
+    let transport = Arc::clone(&established.transport);
+    let actor = connection::start(ConnectionArgs {
+        transport: established.transport,
+        budget: established.budget,
+        facts: Arc::clone(&facts),
+        timeouts: config.timeouts.clone(),
+        limits: config.limits.clone(),
+        keepalive: config.keepalive,
+        rekey: config.rekey,
+        phases,
+        down: Arc::clone(&sink.down),
+    })
+    .await
+    .map_err(|error| {
+        transport.abort(crate::error::ConnectionError::Closed);
+        ConnectError::Actor(error.to_string().into())
+    })?;
+    sink.attach(actor.clone());
+    tracing::info!(version = %facts.peer_version, "connected");
+    Ok(ConnectionRef::new(actor, facts, config.timeouts.clone(), receiver, redial))
+}
+
+/// Carries the transport's events to the connection actor, which comes to be later than the transport.
+#[derive(Clone, Default)]
+struct Sink {
+    down: Arc<OnceLock<crate::error::ConnectionError>>,
+    actor: Arc<OnceLock<ractor::ActorRef<ConnectionMsg>>>,
+}
+
+impl Sink {
+    fn events(&self) -> EventSink {
+        let sink = self.clone();
+        Box::new(move |event| {
+            if let TransportEvent::Down(error) = &event {
+                let _ = sink.down.set(error.clone());
+            }
+            if let Some(actor) = sink.actor.get() {
+                let _ = actor.cast(ConnectionMsg::Transport(event));
+            }
+        })
+    }
+
+    /// From now on the actor hears everything; of what was before, the end is told again.
+    fn attach(&self, actor: ractor::ActorRef<ConnectionMsg>) {
+        let _ = self.actor.set(actor.clone());
+        if let Some(error) = self.down.get() {
+            let _ = actor.cast(ConnectionMsg::Transport(TransportEvent::Down(error.clone())));
+        }
+    }
+}

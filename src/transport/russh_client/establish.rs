@@ -1,0 +1,193 @@
+//! From a byte stream to an authenticated transport, phase by phase, each with its own deadline.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{oneshot, watch};
+
+use super::convert;
+use super::config::{AlgorithmLists, russh_config};
+use super::handler::{BannerHook, ClientHandler, Fault, Found, Refusals, Shared};
+use super::link::{Barrier, Handle};
+use super::taps::Taps;
+use super::transport::RusshTransport;
+use crate::auth::Auth;
+use crate::config::{Limits, Timeouts};
+use crate::connect_error::ConnectError;
+use crate::error::Phase;
+use crate::host_key::Prepared;
+use crate::observe::{Facts, PhaseEvent};
+use crate::port::budget::{ChannelBudget, ConnectionBudget, OutboundCredit};
+use crate::transport::login::login;
+use crate::transport::pump::{Pump, PumpConfig, PumpControl};
+use crate::transport::version::VersionWatch;
+use crate::transport::{EventSink, Transport};
+
+/// What it takes to make an authenticated connection of a byte stream.
+pub(crate) struct Establish<'a, IO> {
+    pub(crate) io: IO,
+    pub(crate) user: &'a str,
+    pub(crate) auth: &'a Auth,
+    pub(crate) host_key: Prepared,
+    pub(crate) algorithms: &'a AlgorithmLists,
+    pub(crate) client_id: &'a str,
+    pub(crate) limits: &'a Limits,
+    pub(crate) timeouts: &'a Timeouts,
+    pub(crate) banner: Option<BannerHook>,
+    pub(crate) addresses: (Option<SocketAddr>, Option<SocketAddr>),
+    pub(crate) phases: &'a watch::Sender<PhaseEvent>,
+    pub(crate) events: EventSink,
+}
+
+/// An authenticated connection.
+pub(crate) struct Established {
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) budget: Arc<ConnectionBudget>,
+    pub(crate) facts: Facts,
+}
+
+/// Closes the byte stream unless told otherwise: russh's session would outlive a dropped connect.
+struct CloseOnDrop(Option<Arc<PumpControl>>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        if let Some(control) = self.0.take() {
+            control.abort();
+        }
+    }
+}
+
+/// Exchanges versions and keys, checks the host key, logs in.
+///
+/// # Cancel safety
+/// Dropping the future closes the byte stream.
+pub(crate) async fn establish<IO>(args: Establish<'_, IO>) -> Result<Established, ConnectError>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let enter = |phase| {
+        tracing::debug!(%phase, "phase");
+        args.phases.send_replace(PhaseEvent::new(phase));
+    };
+    let config = russh_config(args.limits, args.algorithms, args.host_key.algorithms(), args.client_id)?;
+    let budget = ConnectionBudget::new(args.limits.inbound_budget);
+    let credit = OutboundCredit::new(args.limits.outbound_budget);
+    let (io, version_seen) = VersionWatch::new(args.io);
+    let pump_config = PumpConfig { write_stall: args.timeouts.write_stall, ..PumpConfig::default() };
+    let pump = Pump::new(io, &pump_config, Arc::clone(&budget), Arc::clone(&credit));
+    let (control, stats) = (pump.control(), pump.stats());
+    let mut guard = CloseOnDrop(Some(Arc::clone(&control)));
+
+    let early = ChannelBudget::new(Arc::clone(&budget), args.limits.inbound_budget);
+    let shared = Arc::new(Shared {
+        taps: Taps::new(early, args.limits.window),
+        found: Mutex::new(Found::default()),
+        exchanges: watch::Sender::new(0),
+        deciding: watch::Sender::new(false),
+        verdict: Mutex::new(None),
+        events: OnceLock::from(args.events),
+        refusals: Refusals::default(),
+    });
+    let handler = ClientHandler {
+        shared: Arc::clone(&shared),
+        host_key: args.host_key,
+        banner: args.banner,
+    };
+
+    enter(Phase::Version);
+    let mut handshake = Box::pin(russh::client::connect_stream(config, pump, handler));
+    let mut handle = match version(&mut handshake, version_seen, args.timeouts.version).await? {
+        Some(handle) => handle,
+        None => {
+            enter(Phase::Kex);
+            kex(handshake, shared.deciding.subscribe(), args.timeouts.kex).await?
+        }
+    };
+
+    enter(Phase::Auth);
+    let limit = args.timeouts.auth;
+    let summary = tokio::time::timeout(limit, login(&mut handle, args.user, args.auth))
+        .await
+        .map_err(|_| ConnectError::Timeout { phase: Phase::Auth, after: limit })??;
+
+    guard.0 = None;
+    let found = std::mem::take(&mut *shared.found.lock().unwrap_or_else(PoisonError::into_inner));
+    let (peer_addr, local_addr) = args.addresses;
+    let facts = Facts {
+        peer_version: found.peer_version,
+        algorithms: found.algorithms,
+        host_key_fingerprint: found.accepted.map(|accepted| accepted.fingerprint).unwrap_or_default(),
+        user: args.user.to_owned(),
+        auth_methods: summary.methods.iter().map(|method| method.name().to_owned()).collect(),
+        peer_addr,
+        local_addr,
+    };
+    let handle = Arc::new(handle);
+    let transport = Arc::new(RusshTransport {
+        barrier: Barrier::new(Arc::clone(&handle)),
+        handle,
+        shared,
+        budget: Arc::clone(&budget),
+        credit,
+        control,
+        stats,
+        window: u64::from(args.limits.window),
+    });
+    Ok(Established { transport, budget, facts })
+}
+
+/// Waits for the peer's identification string. `Some` when the whole handshake was done before that was noticed.
+async fn version<F>(
+    handshake: &mut std::pin::Pin<Box<F>>,
+    seen: oneshot::Receiver<()>,
+    limit: Duration,
+) -> Result<Option<Handle>, ConnectError>
+where
+    F: Future<Output = Result<Handle, Fault>>,
+{
+    tokio::select! {
+        done = handshake => done.map(Some).map_err(|fault| failed(Phase::Version, fault)),
+        Ok(()) = seen => Ok(None),
+        () = tokio::time::sleep(limit) => Err(ConnectError::Timeout { phase: Phase::Version, after: limit }),
+    }
+}
+
+/// Waits for the end of the key exchange. While a host key decision is under way, the clock stands still.
+async fn kex<F>(
+    mut handshake: std::pin::Pin<Box<F>>,
+    mut deciding: watch::Receiver<bool>,
+    limit: Duration,
+) -> Result<Handle, ConnectError>
+where
+    F: Future<Output = Result<Handle, Fault>>,
+{
+    let mut left = limit;
+    loop {
+        let started = tokio::time::Instant::now();
+        let stopped = *deciding.borrow_and_update();
+        tokio::select! {
+            done = &mut handshake => return done.map_err(|fault| failed(Phase::Kex, fault)),
+            () = tokio::time::sleep(left), if !stopped => {
+                return Err(ConnectError::Timeout { phase: Phase::Kex, after: limit });
+            }
+            changed = deciding.changed() => {
+                if changed.is_err() {
+                    return handshake.await.map_err(|fault| failed(Phase::Kex, fault));
+                }
+            }
+        }
+        if !stopped {
+            left = left.saturating_sub(started.elapsed());
+        }
+    }
+}
+
+fn failed(phase: Phase, fault: Fault) -> ConnectError {
+    match fault {
+        Fault::HostKey(error) => ConnectError::HostKey(error),
+        Fault::Russh(error) => convert::connect_error(phase, error),
+    }
+}

@@ -1,0 +1,129 @@
+//! The transport trait over a russh session.
+
+use std::sync::{Arc, PoisonError};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use super::convert;
+use super::handler::Shared;
+use super::link::{Barrier, Handle, RusshLink};
+use super::rekey;
+use crate::error::ConnectionError;
+use crate::port::budget::{ConnectionBudget, OutboundCredit};
+use crate::port::{LinkClosed, Port};
+use crate::transport::pump::{PumpControl, PumpStats};
+use crate::transport::{OpenRefused, Traffic, Transport};
+use crate::wire::codes::DisconnectCode;
+use crate::wire::open::OpenRequest;
+
+/// A russh client session and all that stands around it.
+pub(super) struct RusshTransport {
+    pub(super) handle: Arc<Handle>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) barrier: Arc<Barrier>,
+    pub(super) budget: Arc<ConnectionBudget>,
+    pub(super) credit: Arc<OutboundCredit>,
+    pub(super) control: Arc<PumpControl>,
+    pub(super) stats: Arc<PumpStats>,
+    pub(super) window: u64,
+}
+
+impl Transport for RusshTransport {
+    fn open(&self, request: OpenRequest, port: Arc<Port>) -> BoxFuture<'static, Result<(), OpenRefused>> {
+        let handle = Arc::clone(&self.handle);
+        let shared = Arc::clone(&self.shared);
+        let credit = Arc::clone(&self.credit);
+        let barrier = Arc::clone(&self.barrier);
+        async move {
+            let opened = match request {
+                OpenRequest::Session => handle.channel_open_session().await,
+                OpenRequest::DirectTcpip { host, port, originator_host, originator_port } => {
+                    let (to, from) = (u32::from(port), u32::from(originator_port));
+                    handle.channel_open_direct_tcpip(host, to, originator_host, from).await
+                }
+                OpenRequest::DirectStreamlocal { path } => {
+                    handle.channel_open_direct_streamlocal(path).await
+                }
+            };
+            let channel = match opened {
+                Ok(channel) => channel,
+                Err(russh::Error::ChannelOpenFailure(reason)) => {
+                    let reason = convert::open_failure(&reason);
+                    let description = shared.refusals.take(reason, &shared).await;
+                    return Err(OpenRefused::ByPeer { reason, description });
+                }
+                Err(_) => return Err(OpenRefused::Lost),
+            };
+            let id = channel.id();
+            let (read, half) = channel.split();
+            let Some(window) = shared.taps.attach(id, &port, read) else {
+                return Err(OpenRefused::Lost);
+            };
+            let taps = Arc::clone(&shared.taps);
+            port.connect(Box::new(RusshLink { half, window, credit, taps, barrier }));
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn ping(&self) -> BoxFuture<'static, Result<(), LinkClosed>> {
+        let handle = Arc::clone(&self.handle);
+        let shared = Arc::clone(&self.shared);
+        async move {
+            handle.send_ping().await?;
+            // russh answers Ok also when the session ended first.
+            if shared.taps.is_down() { Err(LinkClosed) } else { Ok(()) }
+        }
+        .boxed()
+    }
+
+    fn rekey(&self) -> BoxFuture<'static, Result<(), LinkClosed>> {
+        rekey::rekey(rekey::Rekey {
+            handle: Arc::clone(&self.handle),
+            taps: Arc::clone(&self.shared.taps),
+            exchanges: self.shared.exchanges.subscribe(),
+            budget: Arc::clone(&self.budget),
+            control: Arc::clone(&self.control),
+            stats: Arc::clone(&self.stats),
+            window: self.window,
+        })
+        .boxed()
+    }
+
+    fn disconnect(&self, code: DisconnectCode, text: &'static str) -> BoxFuture<'static, ()> {
+        self.explain(ConnectionError::Closed);
+        let handle = Arc::clone(&self.handle);
+        let taps = Arc::clone(&self.shared.taps);
+        async move {
+            if handle.disconnect(convert::disconnect(code), text, "").await.is_ok() {
+                taps.until_down().await;
+            }
+        }
+        .boxed()
+    }
+
+    fn abort(&self, error: ConnectionError) {
+        self.explain(error.clone());
+        self.control.abort();
+        self.shared.down(error);
+    }
+
+    fn traffic(&self) -> Traffic {
+        Traffic { bytes_in: self.stats.bytes_in(), bytes_out: self.stats.bytes_out() }
+    }
+}
+
+impl RusshTransport {
+    /// Our own reason for what russh will report. Only the first counts.
+    fn explain(&self, error: ConnectionError) {
+        let mut verdict = self.shared.verdict.lock().unwrap_or_else(PoisonError::into_inner);
+        verdict.get_or_insert(error);
+    }
+}
+
+impl Drop for RusshTransport {
+    fn drop(&mut self) {
+        self.control.abort();
+    }
+}
