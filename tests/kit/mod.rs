@@ -15,6 +15,7 @@
     reason = "test support: a broken environment ends the test"
 )]
 
+mod daemon;
 mod keys;
 mod peers;
 mod process;

@@ -80,6 +80,22 @@ pub(super) fn family(root: Option<i32>, tag: &str) -> Vec<Process> {
     members
 }
 
+/// Stops processes until a look finds no new one: what is stopped starts nothing more.
+pub(super) fn freeze(look: impl Fn() -> Vec<Process>) -> Vec<Process> {
+    let mut stopped: Vec<Process> = Vec::new();
+    for _ in 0..100 {
+        let found = look();
+        let new: Vec<Process> =
+            found.into_iter().filter(|one| !stopped.iter().any(|known| known.pid() == one.pid())).collect();
+        if new.is_empty() {
+            break;
+        }
+        new.iter().for_each(|process| process.signal(Signal::STOP));
+        stopped.extend(new);
+    }
+    stopped
+}
+
 fn processes() -> Vec<Process> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     entries

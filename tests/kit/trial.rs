@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
+use super::daemon::Shared;
 use super::peers::{Peer, Verdict, judge};
-use super::sshd::Shared;
 
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 const MOST_TRIALS_AT_ONCE: usize = 4;
