@@ -1,0 +1,79 @@
+//! Which programs from outside are here, and what a test does that needs one which is not.
+//!
+//! A missing peer makes its tests *ignored, with the reason*, and failed when `REQUIRE_PEERS=1`.
+//! Knows nothing of how tests run.
+
+use super::process::find_program;
+
+/// A program this crate must get on with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// `sshd`, with the `ssh-keygen` the kit needs to set it up.
+    OpenSshServer,
+    /// `ssh`.
+    OpenSshClient,
+    /// `sftp`.
+    OpenSshSftp,
+    /// `ssh-agent` and `ssh-add`.
+    OpenSshAgent,
+    /// `plink` and `puttygen`.
+    Putty,
+    /// `dropbear` and `dropbearkey`.
+    DropbearServer,
+    /// `dbclient`.
+    DropbearClient,
+}
+
+impl Peer {
+    /// The programs it is made of, and the package that has them.
+    fn programs(self) -> (&'static [&'static str], &'static str) {
+        match self {
+            Self::OpenSshServer => (&["sshd", "ssh-keygen"], "openssh-server"),
+            Self::OpenSshClient => (&["ssh", "ssh-keygen"], "openssh-client"),
+            Self::OpenSshSftp => (&["sftp"], "openssh-client"),
+            Self::OpenSshAgent => (&["ssh-agent", "ssh-add"], "openssh-client"),
+            Self::Putty => (&["plink", "puttygen"], "putty-tools"),
+            Self::DropbearServer => (&["dropbear", "dropbearkey"], "dropbear-bin"),
+            Self::DropbearClient => (&["dbclient"], "dropbear-bin"),
+        }
+    }
+
+    /// None if it is here, otherwise what is missing and how to get it.
+    pub(crate) fn missing(self) -> Option<String> {
+        let (programs, package) = self.programs();
+        let absent = programs.iter().find(|program| find_program(program).is_none())?;
+        Some(format!("no {absent}, install {package}"))
+    }
+}
+
+impl AsRef<[Self]> for Peer {
+    fn as_ref(&self) -> &[Self] {
+        std::slice::from_ref(self)
+    }
+}
+
+/// What to do with a test.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Run,
+    Ignore(String),
+    Fail(String),
+}
+
+/// Decides on a test whose peers miss `missing`; `required` is `REQUIRE_PEERS=1`.
+pub(crate) fn verdict(missing: &[String], required: bool) -> Verdict {
+    if missing.is_empty() {
+        return Verdict::Run;
+    }
+    let reason = missing.join("; ");
+    if required {
+        return Verdict::Fail(format!("REQUIRE_PEERS=1 is set, but a peer is missing: {reason}"));
+    }
+    Verdict::Ignore(reason)
+}
+
+/// [`verdict`] for these peers on this machine.
+pub(super) fn judge(peers: &[Peer]) -> Verdict {
+    let missing: Vec<String> = peers.iter().filter_map(|peer| peer.missing()).collect();
+    verdict(&missing, std::env::var("REQUIRE_PEERS").is_ok_and(|value| value == "1"))
+}

@@ -1,0 +1,19 @@
+//! Tests against OpenSSH as it is installed here. One module per theme; each lists its trials.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failed expectation ends the test"
+)]
+
+use std::process::ExitCode;
+
+#[path = "../kit/mod.rs"]
+mod kit;
+mod smoke;
+
+fn main() -> ExitCode {
+    kit::run([smoke::trials()].into_iter().flatten().collect())
+}
