@@ -202,7 +202,11 @@ impl Auth {
             return wrong("max_attempts", "0 attempts allow no login", "give at least 1");
         }
         if self.max_asks == 0 {
-            return wrong("max_asks", "0 times means nobody is asked", "give at least 1, or leave the entry out");
+            return wrong(
+                "max_asks",
+                "0 times means nobody is asked",
+                "give at least 1, or leave the entry out",
+            );
         }
         let problem = self.sources.iter().find_map(|source| match source {
             Source::Keyboard(how) => how.problem(),
@@ -302,11 +306,7 @@ mod tests {
             (good.clone().max_attempts(0), "a", "max_attempts"),
             (good.clone().max_asks(0), "a", "max_asks"),
             (Auth::new().keyboard_interactive(KeyboardInteractive::new()), "a", "keyboard_interactive"),
-            (
-                Auth::new().keyboard_interactive(KeyboardInteractive::new().max_rounds(0)),
-                "a",
-                "max_rounds",
-            ),
+            (Auth::new().keyboard_interactive(KeyboardInteractive::new().max_rounds(0)), "a", "max_rounds"),
         ] {
             let error = auth.check(user).unwrap_err();
             assert_eq!(error.field, field);

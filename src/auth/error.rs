@@ -27,7 +27,9 @@ pub enum IdentityError {
         path: String,
     },
     /// It is no key file of a known format.
-    #[error("{path}: not a private key ({found}); OpenSSH, PKCS#1, PKCS#8, SEC1 and PuTTY (PPK) files are read")]
+    #[error(
+        "{path}: not a private key ({found}); OpenSSH, PKCS#1, PKCS#8, SEC1 and PuTTY (PPK) files are read"
+    )]
     UnknownFormat {
         /// The file.
         path: String,
@@ -65,7 +67,9 @@ pub enum IdentityError {
         fix: String,
     },
     /// The certificate is unusable: damaged, for hosts, or for another key.
-    #[error("{path}: the certificate cannot be used ({reason}); have the user key signed again with `ssh-keygen -s`")]
+    #[error(
+        "{path}: the certificate cannot be used ({reason}); have the user key signed again with `ssh-keygen -s`"
+    )]
     Certificate {
         /// The certificate's file.
         path: String,

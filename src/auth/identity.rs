@@ -122,7 +122,8 @@ pub(super) async fn read_certificate(
     let label = path.display().to_string();
     let bytes = identity_file::read(path).await?;
     let certificate = parse_certificate(&label, &bytes)?;
-    let refuse = |reason: &str| Err(IdentityError::Certificate { path: label.clone(), reason: reason.into() });
+    let refuse =
+        |reason: &str| Err(IdentityError::Certificate { path: label.clone(), reason: reason.into() });
     if certificate.cert_type() != CertType::User {
         return refuse("it certifies a host, not a user");
     }

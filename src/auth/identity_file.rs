@@ -140,7 +140,9 @@ impl IdentityFile {
         let beside = with_suffix(&self.path, "-cert.pub");
         match read_certificate(&beside, key).await {
             Ok(certificate) => Ok(Some(certificate)),
-            Err(IdentityError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(IdentityError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Ok(None)
+            }
             Err(error) => {
                 tracing::warn!(%error, "the certificate beside the key is ignored");
                 Ok(None)

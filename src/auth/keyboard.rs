@@ -111,7 +111,11 @@ impl KeyboardInteractive {
             return Some(("max_rounds", "0 rounds allow no answer", "give at least 1"));
         }
         if self.prompter.is_none() && self.answers.is_empty() {
-            return Some(("keyboard_interactive", "nobody answers it", "add a prompter or an automatic answer"));
+            return Some((
+                "keyboard_interactive",
+                "nobody answers it",
+                "add a prompter or an automatic answer",
+            ));
         }
         None
     }
@@ -166,11 +170,16 @@ impl<'a> Conversation<'a> {
         self.rounds = 0;
     }
 
+    /// Counts a round that is not answered; the limit if this one is beyond it.
+    pub(crate) fn count_round(&mut self) -> Option<u32> {
+        self.rounds = self.rounds.saturating_add(1);
+        (self.rounds > self.how.max_rounds).then_some(self.how.max_rounds)
+    }
+
     /// Answers one round: what has an automatic answer by that, the rest by the prompter.
     pub(crate) async fn answer(&mut self, mut round: PromptRound) -> Round {
-        self.rounds += 1;
-        if self.rounds > self.how.max_rounds {
-            return Round::Limit(self.how.max_rounds);
+        if let Some(limit) = self.count_round() {
+            return Round::Limit(limit);
         }
         let mut answers: Vec<_> = round.prompts.iter().map(|prompt| self.automatic(prompt)).collect();
         let mut open = answers.iter().map(Option::is_none);
@@ -301,7 +310,8 @@ mod tests {
             },
         );
         let mut talk = Conversation::new(&how);
-        let given = answers(&mut talk, &[("Code", false), ("Password", false), ("password hint", true)]).await;
+        let given =
+            answers(&mut talk, &[("Code", false), ("Password", false), ("password hint", true)]).await;
         assert_eq!(given.unwrap(), ["<Code>", "auto", "<password hint>"]);
     }
 

@@ -89,9 +89,10 @@ impl RsaHashes {
     fn to_try(self, allow_sha1: bool) -> Vec<Option<HashAlg>> {
         let sha1 = allow_sha1.then_some(None);
         match self {
-            Self::Unsaid => {
-                [Some(Some(HashAlg::Sha512)), Some(Some(HashAlg::Sha256)), sha1].into_iter().flatten().collect()
-            }
+            Self::Unsaid => [Some(Some(HashAlg::Sha512)), Some(Some(HashAlg::Sha256)), sha1]
+                .into_iter()
+                .flatten()
+                .collect(),
             Self::Best(hash) => vec![Some(hash)],
             Self::Sha1Only => sha1.into_iter().collect(),
         }
@@ -153,12 +154,7 @@ fn of_signer(signer: &Arc<dyn Signer>) -> Vec<KeyOffer> {
 }
 
 /// A certificate is offered before its bare key, as OpenSSH does.
-fn pair(
-    key: &PublicKey,
-    certificate: Option<&Certificate>,
-    source: &str,
-    by: &SignBy,
-) -> Vec<KeyOffer> {
+fn pair(key: &PublicKey, certificate: Option<&Certificate>, source: &str, by: &SignBy) -> Vec<KeyOffer> {
     let bare = OfferedKey::PublicKey(Box::new(key.clone()));
     let certified = certificate.map(|c| OfferedKey::Certificate(Box::new(c.clone())));
     let offer = |key| KeyOffer { key, hash: None, source: source.into(), by: by.clone() };
@@ -243,7 +239,8 @@ impl KeyOffer {
         if offered == key.key_data() {
             return Ok(());
         }
-        Err("the public key beside the file belongs to another key; write it again with `ssh-keygen -y`".into())
+        Err("the public key beside the file belongs to another key; write it again with `ssh-keygen -y`"
+            .into())
     }
 
     fn check_algorithm(&self, signature: &Signature) -> Result<(), BoxError> {

@@ -156,6 +156,9 @@ mod tests {
         ] {
             assert!(matches!(decrypt(dek, data, b"x"), Err(PemError::Malformed(_))), "{dek}");
         }
-        assert_eq!(decrypt("DES-EDE3-CBC,00", &[0; 16], b"x").err(), Some(PemError::Cipher("DES-EDE3-CBC".into())));
+        assert_eq!(
+            decrypt("DES-EDE3-CBC,00", &[0; 16], b"x").err(),
+            Some(PemError::Cipher("DES-EDE3-CBC".into()))
+        );
     }
 }

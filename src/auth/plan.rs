@@ -40,6 +40,8 @@ enum Supply {
 struct Keys {
     next: usize,
     count: usize,
+    /// Whether the server has refused one of them.
+    refused: bool,
 }
 
 impl Slot {
@@ -152,16 +154,18 @@ impl Plan {
         }
     }
 
-    /// Keys that were found leave one attempt to each later slot that could still be tried.
+    /// Keys that were found leave one attempt to each later slot that could still be tried, but may have one
+    /// refused in any case.
     fn has_room(&self, index: usize) -> bool {
-        let Some(Slot { supply: Supply::Keys { found: true, listed: Some(keys) }, .. }) = self.slots.get(index)
+        let Some(Slot { supply: Supply::Keys { found: true, listed: Some(keys) }, .. }) =
+            self.slots.get(index)
         else {
             return true;
         };
         let later = self.slots.iter().skip(index + 1);
         let later = later.filter(|slot| slot.has_more() && self.is_offered(slot.method)).count();
         let needed = u32::try_from(later).unwrap_or(u32::MAX).saturating_add(1);
-        keys.next == 0 || self.failures.saturating_add(needed) <= self.max_failures
+        !keys.refused || self.failures.saturating_add(needed) <= self.max_failures
     }
 
     fn take(&mut self, index: usize) -> Step {
@@ -194,7 +198,7 @@ impl Plan {
     /// Tells how many keys the slot of the last [`Step::List`] has.
     pub(crate) fn handle_listed(&mut self, slot: usize, count: usize) {
         if let Some(Slot { supply: Supply::Keys { listed, .. }, .. }) = self.slots.get_mut(slot) {
-            *listed = Some(Keys { next: 0, count });
+            *listed = Some(Keys { next: 0, count, refused: false });
         }
     }
 
@@ -202,10 +206,13 @@ impl Plan {
     pub(crate) fn handle_answer(&mut self, answer: Answer) {
         match answer {
             Answer::Refused(offered) => {
-                let current = self.current.and_then(|index| self.slots.get(index));
+                let current = self.current.and_then(|index| self.slots.get_mut(index));
                 // Like OpenSSH, `none` is not counted.
-                if current.is_some_and(|slot| slot.method != AuthMethod::None) {
+                if let Some(slot) = current.filter(|slot| slot.method != AuthMethod::None) {
                     self.failures += 1;
+                    if let Supply::Keys { listed: Some(keys), .. } = &mut slot.supply {
+                        keys.refused = true;
+                    }
                 }
                 self.offered = Some(offered);
             }

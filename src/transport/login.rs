@@ -13,7 +13,8 @@ use russh::client::{Handle, Handler};
 use self::exchange::{Ending, Reply};
 use crate::auth::{
     Answer, AttemptOutcome, Auth, AuthAttempt, AuthError, AuthMethod, AuthStop, Conversation, KeyOffer,
-    LeftOver, Listing, LoginSummary, PasswordRequest, Plan, RsaHashes, SessionBinding, Source, Step, list_keys,
+    LeftOver, Listing, LoginSummary, PasswordRequest, Plan, RsaHashes, SessionBinding, Source, Step,
+    list_keys,
 };
 use crate::wire::keys::HashAlg;
 
@@ -277,4 +278,8 @@ fn session_binding<H: Handler>(handle: &Handle<H>) -> Option<SessionBinding> {
 }
 
 #[cfg(test)]
-mod tests;
+mod openssh_tests;
+#[cfg(test)]
+mod scripted_tests;
+#[cfg(test)]
+mod test_support;

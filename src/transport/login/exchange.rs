@@ -126,7 +126,12 @@ pub(super) async fn keyboard_interactive<H: Handler>(
             Err(_) => return Reply::Lost,
         };
         let prompts = prompts.into_iter().map(|p| (p.prompt, p.echo)).collect();
-        let answers = match talk.answer(PromptRound::new(user, name, instructions, prompts)).await {
+        let round = PromptRound::new(user, name, instructions, prompts);
+        let round = match gave_up {
+            Some(_) => talk.count_round().map_or(Round::Answers(Vec::new()), Round::Limit),
+            None => talk.answer(round).await,
+        };
+        let answers = match round {
             Round::Answers(answers) => answers,
             Round::Limit(max) => return Reply::RoundLimit(max),
             // russh's session waits for answers and hears nothing else, so giving up means sending a wrong
