@@ -39,10 +39,10 @@ impl ClientChannel for Tell {
 
 async fn one_command() {
     let sshd = Sshd::builder().start().unwrap();
-    let config = ClientConfig::new("127.0.0.1", &sshd.user)
-        .port(sshd.port)
-        .auth(Auth::new().identity(Identity::load(&sshd.identity, None).await.unwrap()))
-        .host_key(HostKeyPolicy::strict(KnownHostsFiles::new([&sshd.known_hosts])));
+    let config = ClientConfig::new("127.0.0.1", sshd.user())
+        .port(sshd.port())
+        .auth(Auth::new().identity(Identity::load(sshd.identity(), None).await.unwrap()))
+        .host_key(HostKeyPolicy::strict(KnownHostsFiles::new([sshd.known_hosts()])));
     let conn = Client::new(config).connect().await.unwrap();
     let (to, mut events) = mpsc::unbounded_channel();
     let channel = conn.session_channel(Tell { command: "echo hello; exit 3", to }).await.unwrap();

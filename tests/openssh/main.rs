@@ -12,8 +12,9 @@ use std::process::ExitCode;
 
 #[path = "../kit/mod.rs"]
 mod kit;
+mod core;
 mod smoke;
 
 fn main() -> ExitCode {
-    kit::run([smoke::trials()].into_iter().flatten().collect())
+    kit::run([core::trials(), smoke::trials()].into_iter().flatten().collect())
 }
