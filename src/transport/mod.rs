@@ -1,1 +1,2 @@
 //! The only door to russh.
+mod login;

@@ -4,5 +4,13 @@
 //! this crate's public signatures.
 
 pub use russh::keys::ssh_key::{
-    Algorithm, Certificate, Fingerprint, HashAlg, PrivateKey, PublicKey, certificate::CertType,
+    Algorithm, Certificate, EcdsaCurve, Fingerprint, HashAlg, PrivateKey, PublicKey, Signature,
+    certificate::CertType,
+};
+
+// What reading key files and signing need besides, for the crate only.
+pub(crate) use russh::keys::{
+    Error as KeyFileError, decode_secret_key,
+    signature::Signer as SignBytes,
+    ssh_key::{Cipher, private::KeypairData},
 };
