@@ -132,8 +132,15 @@ impl KeyFile {
     /// Without authentication of the data, a wrong passphrase shows as nonsense of any kind.
     fn decode_error(&self, error: &KeyFileError, decrypted: bool) -> IdentityError {
         let debug = format!("{error:?}");
-        let scheme = ["UnsupportedAlgorithm", "UnsupportedEncryption", "UnsupportedKdf", "NoPbes1"];
-        if scheme.iter().any(|name| debug.contains(name)) {
+        // The last two are what PBES1, and PBES2 with an unknown cipher, come to.
+        let scheme = [
+            "UnsupportedAlgorithm",
+            "UnsupportedEncryption",
+            "UnsupportedKdf",
+            "OidUnknown",
+            "OBJECT IDENTIFIER",
+        ];
+        if decrypted && scheme.iter().any(|name| debug.contains(name)) {
             return unsupported(&self.label, format!("its encryption ({error})"), CONVERT);
         }
         if debug.contains("UnsupportedFormatVersion") {
