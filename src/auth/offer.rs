@@ -274,3 +274,38 @@ fn sign_with_key(key: &PrivateKey, data: &[u8], hash: Option<HashAlg>) -> Result
 fn to_blob(signature: Signature) -> Result<Vec<u8>, BoxError> {
     Ok(Vec::try_from(signature)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rsa_without_server_sig_algs_is_tried_with_sha512_then_sha256_and_with_sha1_only_if_allowed() {
+        let (sha512, sha256) = (Some(HashAlg::Sha512), Some(HashAlg::Sha256));
+        for (said, allow_sha1, expected) in [
+            (RsaHashes::Unsaid, false, vec![sha512, sha256]),
+            (RsaHashes::Unsaid, true, vec![sha512, sha256, None]),
+            (RsaHashes::Best(HashAlg::Sha256), true, vec![sha256]),
+            (RsaHashes::Sha1Only, false, vec![]),
+            (RsaHashes::Sha1Only, true, vec![None]),
+        ] {
+            assert_eq!(said.to_try(allow_sha1), expected, "{said:?} {allow_sha1}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_public_file_of_another_key_is_noticed_before_anything_is_signed() {
+        let key = || PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        let text = key().to_openssh(Default::default()).unwrap();
+        std::fs::write(&path, text.as_bytes()).unwrap();
+        let offer = KeyOffer {
+            key: OfferedKey::PublicKey(Box::new(key().public_key().clone())),
+            hash: None,
+            source: "key".into(),
+            by: SignBy::File(IdentityFile::new(path)),
+        };
+        assert!(offer.sign(b"data").await.unwrap_err().to_string().contains("another key"));
+    }
+}

@@ -85,7 +85,7 @@ pub(super) fn decrypt(
     let salt = iv.get(..8).unwrap_or_default();
     let key = derive_key(passphrase, salt, key_len);
     let mut plain = Zeroizing::new(data.to_vec());
-    if plain.is_empty() || plain.len() % 16 != 0 {
+    if plain.is_empty() || !plain.len().is_multiple_of(16) {
         return Err(PemError::Malformed("the encrypted data is not a whole number of blocks"));
     }
     cipher.decrypt(&key, &iv, &mut plain, None).map_err(|_| PemError::Passphrase)?;

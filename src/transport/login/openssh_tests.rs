@@ -164,17 +164,17 @@ async fn keys_of_every_kind_log_in_bare_and_with_a_certificate() {
 #[tokio::test]
 async fn an_encrypted_file_is_opened_only_once_the_server_would_take_its_key() {
     let Some(sshd) = Sshd::new().await else { return };
-    let stranger = sshd.keygen("stranger", ED25519, "pass").await;
-    let wanted = sshd.keygen("wanted", ED25519, "pass").await;
+    let stranger = sshd.keygen("stranger", ED25519, "a pass").await;
+    let wanted = sshd.keygen("wanted", ED25519, "a pass").await;
     // PKCS#8 hides the public key, but ssh-keygen leaves it beside.
-    let hidden = sshd.keygen("hidden", &["-t", "ecdsa", "-m", "PKCS8"], "pass").await;
+    let hidden = sshd.keygen("hidden", &["-t", "ecdsa", "-m", "PKCS8"], "a pass").await;
     sshd.authorize(&[&wanted, &hidden]);
     let asked = Arc::new(AtomicU32::new(0));
     let file = |path: &Path| {
         let asked = Arc::clone(&asked);
         IdentityFile::new(path).passphrase(Passphrase::ask(move |_| {
             asked.fetch_add(1, Ordering::Relaxed);
-            async { Some("pass".into()) }
+            async { Some("a pass".into()) }
         }))
     };
     let auth = Auth::new().identity_file(file(&stranger)).identity_file(file(&wanted));
