@@ -1,2 +1,78 @@
-//! The only door to russh.
+//! The only door to the SSH library underneath.
+//!
+//! [`Transport`] is what the rest of the crate may ask of an authenticated connection;
+//! [`russh_client`] gives it over any byte stream, [`memory`] over nothing at all, for tests. Everything
+//! that is peculiar to russh ends here.
+
 mod login;
+mod pump;
+pub(crate) mod russh_client;
+mod version;
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+
+use crate::error::ConnectionError;
+use crate::port::{LinkClosed, Port};
+use crate::wire::codes::{DisconnectCode, OpenFailureReason};
+use crate::wire::open::OpenRequest;
+
+/// Why the transport did not open a channel.
+#[derive(Debug, Clone)]
+pub(crate) enum OpenRefused {
+    /// SSH_MSG_CHANNEL_OPEN_FAILURE (RFC 4254 section 5.1).
+    ByPeer { reason: OpenFailureReason, description: String },
+    /// The SSH library cannot do it.
+    Unsupported(String),
+    /// The connection is gone.
+    Lost,
+}
+
+/// What the connection actor is told by its transport.
+#[derive(Debug, Clone)]
+pub(crate) enum TransportEvent {
+    /// The connection is over; every port has been told already.
+    Down(ConnectionError),
+    /// New keys are in use (also after the first exchange of a re-exchange by the peer).
+    Rekeyed,
+}
+
+/// Where [`TransportEvent`]s go. Must not block.
+pub(crate) type EventSink = Box<dyn Fn(TransportEvent) + Send + Sync>;
+
+/// Bytes on the byte stream, both ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Traffic {
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+}
+
+impl Traffic {
+    pub(crate) const ZERO: Self = Self { bytes_in: 0, bytes_out: 0 };
+}
+
+/// An authenticated SSH connection.
+///
+/// All methods return at once; what takes time is in the returned future, which does not borrow. Futures
+/// may be dropped: the request itself is made either way.
+pub(crate) trait Transport: Send + Sync + 'static {
+    /// Opens a channel (SSH_MSG_CHANNEL_OPEN). On success the port is connected, and whatever arrived since
+    /// is in its inbox. Must be polled to the end, or the peer's slot leaks.
+    fn open(&self, request: OpenRequest, port: Arc<Port>) -> BoxFuture<'static, Result<(), OpenRefused>>;
+
+    /// Sends a global request that the peer must answer, and waits for the answer.
+    fn ping(&self) -> BoxFuture<'static, Result<(), LinkClosed>>;
+
+    /// Exchanges keys anew (RFC 4253 section 9); resolves when the new keys are in use.
+    fn rekey(&self) -> BoxFuture<'static, Result<(), LinkClosed>>;
+
+    /// Sends SSH_MSG_DISCONNECT; resolves when it was handed to the byte stream and that was closed.
+    fn disconnect(&self, code: DisconnectCode, text: &'static str) -> BoxFuture<'static, ()>;
+
+    /// Closes the byte stream now, whatever is under way.
+    fn abort(&self, error: ConnectionError);
+
+    /// Bytes so far.
+    fn traffic(&self) -> Traffic;
+}

@@ -5,7 +5,7 @@
 
 pub use russh::keys::ssh_key::{
     Algorithm, Certificate, EcdsaCurve, Fingerprint, HashAlg, PrivateKey, PublicKey, Signature,
-    certificate::CertType,
+    certificate::CertType, public::KeyData,
 };
 
 // What reading key files and signing need besides, for the crate only.

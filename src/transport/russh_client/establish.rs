@@ -17,7 +17,7 @@ use super::transport::RusshTransport;
 use crate::auth::Auth;
 use crate::config::{Limits, Timeouts};
 use crate::connect_error::ConnectError;
-use crate::error::Phase;
+use crate::error::{ConnectionError, Phase};
 use crate::host_key::Prepared;
 use crate::observe::{Facts, PhaseEvent};
 use crate::port::budget::{ChannelBudget, ConnectionBudget, OutboundCredit};
@@ -111,7 +111,13 @@ where
     let limit = args.timeouts.auth;
     let summary = tokio::time::timeout(limit, login(&mut handle, args.user, args.auth))
         .await
-        .map_err(|_| ConnectError::Timeout { phase: Phase::Auth, after: limit })??;
+        .map_err(|_| ConnectError::Timeout { phase: Phase::Auth, after: limit })?
+        .map_err(|error| match shared.taps.down_reason() {
+            Some(ConnectionError::Disconnected { code, description }) => {
+                error.with_disconnect(code, description)
+            }
+            _ => error,
+        })?;
 
     guard.0 = None;
     let found = std::mem::take(&mut *shared.found.lock().unwrap_or_else(PoisonError::into_inner));

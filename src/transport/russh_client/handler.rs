@@ -279,14 +279,20 @@ impl Handler for ClientHandler {
     }
 
     async fn disconnected(&mut self, reason: DisconnectReason<Fault>) -> Result<(), Fault> {
-        self.shared.down(match reason {
-            DisconnectReason::ReceivedDisconnect(info) => ConnectionError::Disconnected {
-                code: DisconnectCode::new(info.reason_code as u32),
-                description: info.message,
-            },
-            DisconnectReason::Error(fault) => convert::connection_error(&fault),
-        });
-        Ok(())
+        match reason {
+            DisconnectReason::ReceivedDisconnect(info) => {
+                self.shared.down(ConnectionError::Disconnected {
+                    code: DisconnectCode::new(info.reason_code as u32),
+                    description: info.message,
+                });
+                Ok(())
+            }
+            // Given back: the login tells a lost connection from a refusal by it.
+            DisconnectReason::Error(fault) => {
+                self.shared.down(convert::connection_error(&fault));
+                Err(fault)
+            }
+        }
     }
 
     // A client accepts no channels. russh's own default is to accept every one; dropping `reply` refuses.

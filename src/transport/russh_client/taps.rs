@@ -231,6 +231,11 @@ impl Taps {
         self.lock().down.is_some()
     }
 
+    /// Why the connection is gone, if it is.
+    pub(super) fn down_reason(&self) -> Option<ConnectionError> {
+        self.lock().down.clone()
+    }
+
     /// Waits until the connection is gone.
     pub(super) async fn until_down(&self) {
         loop {
