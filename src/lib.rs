@@ -19,6 +19,8 @@ mod port;
 #[cfg(feature = "server")]
 mod server;
 mod session;
+#[cfg(feature = "test-util")]
+pub mod test_util;
 mod transport;
 
 pub use behaviour::{

@@ -83,10 +83,7 @@ impl<R: Role> ChannelHandle<R> {
     pub async fn send_typed(&self, data_type: DataType, data: Bytes) -> Result<(), SendError> {
         let limit = self.timeouts.send;
         match tokio::time::timeout(limit, self.port.outbox.room()).await {
-            Ok(_turn) => self
-                .port
-                .send(data_type, data.clone())
-                .map_err(|kind| SendError { kind, data }),
+            Ok(_turn) => self.port.send(data_type, data.clone()).map_err(|kind| SendError { kind, data }),
             Err(_) => Err(SendError { kind: SendErrorKind::Timeout { after: limit }, data }),
         }
     }

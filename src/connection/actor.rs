@@ -438,7 +438,12 @@ impl State {
         if self.phase == Phase::Down {
             return;
         }
-        let wakes = [self.check_end(myself, now), self.check_keepalive(myself, now), self.check_rekey(myself, now), self.check_stall(now)];
+        let wakes = [
+            self.check_end(myself, now),
+            self.check_keepalive(myself, now),
+            self.check_rekey(myself, now),
+            self.check_stall(now),
+        ];
         if let Some(at) = wakes.into_iter().flatten().min() {
             self.wake_at(myself, at.max(now + Duration::from_millis(1)));
         }

@@ -61,7 +61,10 @@ pub(crate) enum OpenOutcome {
 /// One message to a connection actor.
 pub(crate) enum ConnectionMsg {
     Open(OpenCommand),
-    OpenDone { key: ChannelKey, outcome: OpenOutcome },
+    OpenDone {
+        key: ChannelKey,
+        outcome: OpenOutcome,
+    },
     Accept(AcceptCommand),
     /// Nothing of the channel is left on the wire.
     Gone(ChannelKey),
@@ -74,7 +77,9 @@ pub(crate) enum ConnectionMsg {
     Info(RpcReplyPort<ConnectionInfo>),
     Rekey(oneshot::Sender<Result<(), ConnectionError>>),
     RekeyDone,
-    Shutdown { grace: Duration },
+    Shutdown {
+        grace: Duration,
+    },
     Close,
     /// The last handle was dropped: end with the last channel.
     Orphaned,

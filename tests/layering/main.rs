@@ -17,7 +17,7 @@ mod source;
 use source::{Source, is_part};
 
 /// Every top-level module and its tier.
-const TIERS: [(&str, u8); 17] = [
+const TIERS: [(&str, u8); 18] = [
     ("wire", 0),
     ("error", 1),
     ("observe", 1),
@@ -35,6 +35,7 @@ const TIERS: [(&str, u8); 17] = [
     ("connection", 5),
     ("client", 6),
     ("server", 6),
+    ("test_util", 6),
 ];
 
 /// Where russh may be named: a file, or a folder and all below it.
