@@ -143,9 +143,8 @@ impl Limits {
     /// # Errors
     /// Names the first value that cannot work, and the way out.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let zero = |field: &str, unit: &str| {
-            Err(ConfigError::new(field, "is 0", format!("give at least 1 {unit}")))
-        };
+        let zero =
+            |field: &str, unit: &str| Err(ConfigError::new(field, "is 0", format!("give at least 1 {unit}")));
         if self.max_channels == 0 {
             return zero("max_channels", "channel");
         }

@@ -30,8 +30,8 @@ pub use client::{Client, ClientConfig, Connecting};
 pub use connect_error::ConnectError;
 pub use error::BoxError;
 pub use handle::ConnectionRef;
-pub use port::ChannelKey;
 pub use port::event::ChannelMsg;
+pub use wire::id::ChannelKey;
 
 pub use bytes;
 pub use ractor;

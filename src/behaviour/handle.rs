@@ -8,8 +8,9 @@ use bytes::Bytes;
 
 use super::role::{ClientSide, Role, ServerSide};
 use crate::error::{CloseReason, RequestError, SendError, SendErrorKind};
-use crate::port::{ChannelKey, Outgoing, Port};
+use crate::port::{Outgoing, Port};
 use crate::wire::codes::DataType;
+use crate::wire::id::ChannelKey;
 use crate::wire::pty::{PtyRequest, WindowSize};
 use crate::wire::request::{ChannelRequest, ExitSignal};
 use crate::wire::signal::Signal;
@@ -83,10 +84,7 @@ impl<R: Role> ChannelHandle<R> {
     pub async fn send_typed(&self, data_type: DataType, data: Bytes) -> Result<(), SendError> {
         let limit = self.timeouts.send;
         match tokio::time::timeout(limit, self.port.outbox.room()).await {
-            Ok(_turn) => self
-                .port
-                .send(data_type, data.clone())
-                .map_err(|kind| SendError { kind, data }),
+            Ok(_turn) => self.port.send(data_type, data.clone()).map_err(|kind| SendError { kind, data }),
             Err(_) => Err(SendError { kind: SendErrorKind::Timeout { after: limit }, data }),
         }
     }

@@ -47,7 +47,10 @@ pub trait Behaviour<R: Role>: Send + Sized + 'static {
     type Msg: Send + 'static;
 
     /// See [`ClientChannel::init`].
-    fn init(&mut self, ctx: &mut ChannelContext<Self, R>) -> impl Future<Output = Result<(), BoxError>> + Send;
+    fn init(
+        &mut self,
+        ctx: &mut ChannelContext<Self, R>,
+    ) -> impl Future<Output = Result<(), BoxError>> + Send;
 
     /// See [`ClientChannel::handle_ssh_msg`].
     fn handle_ssh_msg(

@@ -57,7 +57,9 @@ impl Client {
     #[must_use]
     pub fn connect(&self) -> Connecting {
         let config = Arc::clone(&self.config);
-        Connecting::new(Arc::clone(&self.config), |phases| async move { over_tcp(config, phases).await }.boxed())
+        Connecting::new(Arc::clone(&self.config), |phases| {
+            async move { over_tcp(config, phases).await }.boxed()
+        })
     }
 
     /// As [`connect`](Self::connect), over a byte stream that is connected already: a Unix socket, a tunnel, a pipe.

@@ -16,9 +16,10 @@ use crate::error::{CloseReason, ConnectionError, OpenError, Phase, StopReason};
 use crate::handle::msg::{AcceptCommand, ConnectionMsg, OpenCommand, OpenOutcome};
 use crate::observe::{ConnectionInfo, Counters, Facts, PhaseEvent};
 use crate::port::budget::{ChannelBudget, ConnectionBudget};
-use crate::port::{ChannelKey, Port, PortSetup};
+use crate::port::{Port, PortSetup};
 use crate::transport::{OpenRefused, Transport, TransportEvent};
 use crate::wire::codes::DisconnectCode;
+use crate::wire::id::ChannelKey;
 
 /// How often the stall clock ticks at most, as a share of the stall timeout.
 const STALL_TICKS: u32 = 8;
@@ -438,7 +439,12 @@ impl State {
         if self.phase == Phase::Down {
             return;
         }
-        let wakes = [self.check_end(myself, now), self.check_keepalive(myself, now), self.check_rekey(myself, now), self.check_stall(now)];
+        let wakes = [
+            self.check_end(myself, now),
+            self.check_keepalive(myself, now),
+            self.check_rekey(myself, now),
+            self.check_stall(now),
+        ];
         if let Some(at) = wakes.into_iter().flatten().min() {
             self.wake_at(myself, at.max(now + Duration::from_millis(1)));
         }

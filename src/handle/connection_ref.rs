@@ -15,7 +15,8 @@ use crate::error::{ConnectionError, Phase};
 use crate::observe::{ConnectionInfo, Facts, PhaseEvent};
 
 /// Makes one more connection to the same target, for isolated channels.
-pub(crate) type Redial = Arc<dyn Fn() -> BoxFuture<'static, Result<ConnectionRef, ConnectError>> + Send + Sync>;
+pub(crate) type Redial =
+    Arc<dyn Fn() -> BoxFuture<'static, Result<ConnectionRef, ConnectError>> + Send + Sync>;
 
 /// The address of a connection: open channels on it, look into it, close it.
 ///

@@ -11,8 +11,9 @@ use crate::behaviour::HandleTimeouts;
 use crate::config::ChannelOptions;
 use crate::error::{ConnectionError, OpenError};
 use crate::observe::ConnectionInfo;
-use crate::port::{ChannelKey, Port};
+use crate::port::Port;
 use crate::transport::{OpenRefused, TransportEvent};
+use crate::wire::id::ChannelKey;
 use crate::wire::open::OpenRequest;
 
 /// Makes the channel actor once the peer has confirmed; the way to pass a behaviour of any type through the
@@ -61,7 +62,10 @@ pub(crate) enum OpenOutcome {
 /// One message to a connection actor.
 pub(crate) enum ConnectionMsg {
     Open(OpenCommand),
-    OpenDone { key: ChannelKey, outcome: OpenOutcome },
+    OpenDone {
+        key: ChannelKey,
+        outcome: OpenOutcome,
+    },
     Accept(AcceptCommand),
     /// Nothing of the channel is left on the wire.
     Gone(ChannelKey),
@@ -74,7 +78,9 @@ pub(crate) enum ConnectionMsg {
     Info(RpcReplyPort<ConnectionInfo>),
     Rekey(oneshot::Sender<Result<(), ConnectionError>>),
     RekeyDone,
-    Shutdown { grace: Duration },
+    Shutdown {
+        grace: Duration,
+    },
     Close,
     /// The last handle was dropped: end with the last channel.
     Orphaned,

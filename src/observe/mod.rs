@@ -2,5 +2,5 @@
 
 mod info;
 
-pub use info::{Algorithms, ChannelInfo, ChannelState, ConnectionInfo, Counters, PhaseEvent};
 pub(crate) use info::Facts;
+pub use info::{Algorithms, ChannelInfo, ChannelState, ConnectionInfo, Counters, PhaseEvent};

@@ -23,11 +23,11 @@ use tokio::time::Instant;
 use super::budget::ChannelBudget;
 use super::event::ChannelMsg;
 use super::inbox::{Inbox, Notice};
-use super::key::ChannelKey;
 use super::link::Link;
 use super::outbox::{Outbox, Outgoing};
 use crate::error::{CloseReason, ConnectionError, RequestError, SendErrorKind, StopReason};
 use crate::wire::codes::DataType;
+use crate::wire::id::ChannelKey;
 use crate::wire::request::ChannelRequest;
 
 /// Called once, when nothing of the channel is left on the wire.

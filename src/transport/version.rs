@@ -62,7 +62,11 @@ impl<IO: AsyncRead + Unpin> AsyncRead for VersionWatch<IO> {
 }
 
 impl<IO: AsyncWrite + Unpin> AsyncWrite for VersionWatch<IO> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 

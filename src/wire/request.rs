@@ -9,9 +9,9 @@ use std::process::ExitCode;
 use bytes::Bytes;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::invalid::ConfigError;
 use super::pty::{PtyRequest, WindowSize};
 use super::signal::Signal;
-use super::invalid::ConfigError;
 
 /// The most bytes of payload in one request that we send: 255 KiB.
 ///

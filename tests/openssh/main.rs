@@ -10,9 +10,9 @@
 
 use std::process::ExitCode;
 
+mod core;
 #[path = "../kit/mod.rs"]
 mod kit;
-mod core;
 mod smoke;
 
 fn main() -> ExitCode {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{oneshot, watch};
 
-use super::convert;
 use super::config::{AlgorithmLists, russh_config};
+use super::convert;
 use super::handler::{BannerHook, ClientHandler, Fault, Found, Refusals, Shared};
 use super::link::{Barrier, Handle};
 use super::taps::Taps;
@@ -91,11 +91,7 @@ where
         events: OnceLock::from(args.events),
         refusals: Refusals::default(),
     });
-    let handler = ClientHandler {
-        shared: Arc::clone(&shared),
-        host_key: args.host_key,
-        banner: args.banner,
-    };
+    let handler = ClientHandler { shared: Arc::clone(&shared), host_key: args.host_key, banner: args.banner };
 
     enter(Phase::Version);
     let mut handshake = Box::pin(russh::client::connect_stream(config, pump, handler));

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
-use russh::keys::ssh_key::PublicKey;
 use russh::keys::PublicKeyOrCertificate;
+use russh::keys::ssh_key::PublicKey;
 use russh::{Channel, ChannelId, ChannelOpenFailure, Sig};
 use tokio::sync::{Notify, watch};
 

@@ -119,8 +119,14 @@ impl Link for RusshLink {
                 ChannelRequest::X11(x11) => {
                     use secrecy::ExposeSecret;
                     let cookie = x11.auth_cookie.expose_secret();
-                    half.request_x11(want_reply, x11.single_connection, x11.auth_protocol, cookie, x11.screen)
-                        .await?;
+                    half.request_x11(
+                        want_reply,
+                        x11.single_connection,
+                        x11.auth_protocol,
+                        cookie,
+                        x11.screen,
+                    )
+                    .await?;
                 }
                 other => {
                     // `supports` refused it.

@@ -10,5 +10,5 @@ mod taps;
 mod transport;
 
 pub(crate) use config::AlgorithmLists;
-pub(crate) use establish::{Establish, Established, establish};
+pub(crate) use establish::{Establish, establish};
 pub(crate) use handler::BannerHook;

@@ -28,8 +28,13 @@ enum Early {
 #[derive(Debug)]
 enum Tap {
     /// Confirmed, but the task that asked for it has not been here yet. What arrives waits, and counts.
-    Early { arrived: Vec<Early> },
-    Live { port: Arc<Port>, read: ChannelReadHalf },
+    Early {
+        arrived: Vec<Early>,
+    },
+    Live {
+        port: Arc<Port>,
+        read: ChannelReadHalf,
+    },
 }
 
 #[derive(Debug)]

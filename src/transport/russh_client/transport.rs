@@ -42,9 +42,7 @@ impl Transport for RusshTransport {
                     let (to, from) = (u32::from(port), u32::from(originator_port));
                     handle.channel_open_direct_tcpip(host, to, originator_host, from).await
                 }
-                OpenRequest::DirectStreamlocal { path } => {
-                    handle.channel_open_direct_streamlocal(path).await
-                }
+                OpenRequest::DirectStreamlocal { path } => handle.channel_open_direct_streamlocal(path).await,
             };
             let channel = match opened {
                 Ok(channel) => channel,
