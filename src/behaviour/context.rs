@@ -164,9 +164,13 @@ impl<C: Behaviour<R>, R: Role> ChannelContext<C, R> {
         }
     }
 
-    /// Whether `ReadyToSend` is due.
+    /// Whether `ReadyToSend` is due; if it is wanted and not due, asks for room again.
     pub(crate) fn take_ready(&mut self) -> bool {
-        self.wants_ready && self.is_ready() && std::mem::take(&mut self.wants_ready)
+        if self.wants_ready && !self.is_ready() {
+            self.ask_for_room();
+            return false;
+        }
+        std::mem::take(&mut self.wants_ready)
     }
 
     /// Arranges for `ActorMsg::Room`; sends it at once when there is room.

@@ -37,13 +37,13 @@ pub(crate) struct Arguments<C: Behaviour<R>, R: Role> {
 }
 
 pub(crate) struct State<C: Behaviour<R>, R: Role> {
-    behaviour: C,
+    /// Dropped here, in its own actor, at the end: the supervisor gets the state, and must not run user code.
+    behaviour: Option<C>,
     port: Arc<Port>,
     ctx: ChannelContext<C, R>,
     opened: Option<Opened<C, R>>,
     /// Data is held back because the outbound queue is over its mark.
     withholding: bool,
-    terminated: bool,
 }
 
 /// The actor. It has no state of its own: that is in [`State`].
@@ -67,12 +67,11 @@ impl<C: Behaviour<R>, R: Role> Actor for ChannelActor<C, R> {
     ) -> Result<Self::State, ActorProcessingErr> {
         let ctx = ChannelContext::new(Arc::clone(&args.port), args.timeouts, args.adjust, myself);
         Ok(State {
-            behaviour: args.behaviour,
+            behaviour: Some(args.behaviour),
             port: args.port,
             ctx,
             opened: args.opened,
             withholding: false,
-            terminated: false,
         })
     }
 
@@ -82,7 +81,8 @@ impl<C: Behaviour<R>, R: Role> Actor for ChannelActor<C, R> {
         myself: ActorRef<Self::Msg>,
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        let outcome = guard("init", state.behaviour.init(&mut state.ctx)).await;
+        let Some(behaviour) = &mut state.behaviour else { return Ok(()) };
+        let outcome = guard("init", behaviour.init(&mut state.ctx)).await;
         if let Err(reason) = outcome {
             if let Some(opened) = state.opened.take() {
                 let _ = opened.send(Err(OpenError::Init(reason.to_string().into())));
@@ -112,11 +112,7 @@ impl<C: Behaviour<R>, R: Role> Actor for ChannelActor<C, R> {
         let outcome = match message {
             ActorMsg::Arrived => state.take_turn(&myself).await,
             ActorMsg::Room => state.room(&myself).await,
-            ActorMsg::User(msg) => {
-                let next = guard("handle_msg", state.behaviour.handle_msg(msg, &mut state.ctx)).await;
-                state.ctx.end_turn();
-                next.and_then(stop_if_asked)
-            }
+            ActorMsg::User(msg) => state.user_message(msg).await,
         };
         match outcome {
             Ok(()) => Ok(()),
@@ -130,9 +126,7 @@ impl<C: Behaviour<R>, R: Role> Actor for ChannelActor<C, R> {
         _myself: ActorRef<Self::Msg>,
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        if !state.terminated {
-            state.end(StopReason::Stopped("by its supervisor or owner".into())).await;
-        }
+        state.end(StopReason::Stopped("by its supervisor or owner".into())).await;
         Ok(())
     }
 }
@@ -173,7 +167,7 @@ impl<C: Behaviour<R>, R: Role> State<C, R> {
             _ => None,
         };
         self.ctx.begin_event(charge, wants_reply(&msg));
-        let next = guard("handle_ssh_msg", self.behaviour.handle_ssh_msg(msg, &mut self.ctx)).await;
+        let next = self.ssh_message(msg).await;
         self.ctx.end_event();
         match closed {
             Some(reason) => next.and(Err(StopReason::Closed(reason))),
@@ -181,10 +175,21 @@ impl<C: Behaviour<R>, R: Role> State<C, R> {
         }
     }
 
+    async fn ssh_message(&mut self, msg: ChannelMsg) -> Result<Next, StopReason> {
+        let Some(behaviour) = &mut self.behaviour else { return Ok(Next::Continue) };
+        guard("handle_ssh_msg", behaviour.handle_ssh_msg(msg, &mut self.ctx)).await
+    }
+
+    async fn user_message(&mut self, msg: C::Msg) -> Result<(), StopReason> {
+        let Some(behaviour) = &mut self.behaviour else { return Ok(()) };
+        let next = guard("handle_msg", behaviour.handle_msg(msg, &mut self.ctx)).await;
+        self.ctx.end_turn();
+        next.and_then(stop_if_asked)
+    }
+
     async fn room(&mut self, myself: &ActorRef<ActorMsg<C::Msg>>) -> Result<(), StopReason> {
         if self.ctx.take_ready() {
-            let event = self.behaviour.handle_ssh_msg(ChannelMsg::ReadyToSend, &mut self.ctx);
-            let next = guard("handle_ssh_msg", event).await;
+            let next = self.ssh_message(ChannelMsg::ReadyToSend).await;
             self.ctx.end_turn();
             next.and_then(stop_if_asked)?;
         }
@@ -210,9 +215,9 @@ impl<C: Behaviour<R>, R: Role> State<C, R> {
         }
     }
 
-    /// CLOSE first, then `terminate`, as in OTP.
+    /// CLOSE first, then `terminate`, as in OTP. Only the first end counts.
     async fn end(&mut self, reason: StopReason) {
-        self.terminated = true;
+        let Some(mut behaviour) = self.behaviour.take() else { return };
         match &reason {
             StopReason::Failed { .. } | StopReason::Panicked { .. } => {
                 tracing::error!(channel = %self.port.key(), %reason, "channel actor failed");
@@ -220,7 +225,7 @@ impl<C: Behaviour<R>, R: Role> State<C, R> {
             }
             _ => self.port.finish(),
         }
-        let farewell = self.behaviour.terminate(reason.clone(), &mut self.ctx);
+        let farewell = behaviour.terminate(reason.clone(), &mut self.ctx);
         if let Err(panic) = AssertUnwindSafe(farewell).catch_unwind().await {
             tracing::error!(channel = %self.port.key(), message = panic_text(&*panic), "terminate panicked");
         }

@@ -343,11 +343,10 @@ impl State {
                 for port in self.table.ports() {
                     port.lost(error.clone());
                 }
-                let error = self.closing.get_or_insert(error).clone();
-                if error.origin() != crate::error::Origin::Local {
+                // After our own close the end is published when the channel actors have ended; a loss at once.
+                if self.closing.is_none() {
                     tracing::info!(%error, "connection lost");
-                }
-                if self.deadline.is_none() || self.table.is_empty() {
+                    self.closing = Some(error.clone());
                     self.down(error);
                 }
             }

@@ -117,8 +117,11 @@ impl Port {
     // ---- the transport's side -------------------------------------------------------------------
 
     /// The open was confirmed: from now on the port can send.
-    pub(crate) fn connect(&self, link: Box<dyn Link>) {
+    pub(crate) fn connect(self: &Arc<Self>, link: Box<dyn Link>) {
         let _ = self.link.set(link);
+        if self.outbox.resume() {
+            self.drive();
+        }
     }
 
     /// An event arrived. Never waits.
@@ -291,7 +294,7 @@ impl Port {
     }
 
     async fn run(self: Arc<Self>) {
-        let Some(link) = self.link.get() else { return };
+        let Some(link) = self.link.get() else { return self.outbox.suspend() };
         while let Some(item) = self.outbox.next() {
             if matches!(item, Outgoing::Close) {
                 self.say_close().await;
