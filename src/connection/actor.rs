@@ -34,6 +34,8 @@ pub(crate) struct ConnectionArgs {
     pub(crate) keepalive: Keepalive,
     pub(crate) rekey: RekeyLimit,
     pub(crate) phases: watch::Sender<PhaseEvent>,
+    /// What the actor does is recorded in this span.
+    pub(crate) span: tracing::Span,
     /// Set by the transport's event sink before the actor hears of it.
     pub(crate) down: Arc<OnceLock<ConnectionError>>,
 }
@@ -113,6 +115,8 @@ impl Actor for ConnectionActor {
         message: Self::Msg,
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
+        let span = state.args.span.clone();
+        let _entered = span.enter();
         match message {
             ConnectionMsg::Open(command) => state.open(&myself, command),
             ConnectionMsg::OpenDone { key, outcome } => state.open_done(&myself, key, outcome),

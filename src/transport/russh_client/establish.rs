@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{oneshot, watch};
+use tracing::Instrument;
 
 use super::config::{AlgorithmLists, russh_config};
 use super::convert;
@@ -95,17 +96,20 @@ where
 
     enter(Phase::Version);
     let mut handshake = Box::pin(russh::client::connect_stream(config, pump, handler));
-    let mut handle = match version(&mut handshake, version_seen, args.timeouts.version).await? {
+    let exchange = version(&mut handshake, version_seen, args.timeouts.version);
+    let mut handle = match exchange.instrument(tracing::info_span!("ssh_version")).await? {
         Some(handle) => handle,
         None => {
             enter(Phase::Kex);
-            kex(handshake, shared.deciding.subscribe(), args.timeouts.kex).await?
+            let exchange = kex(handshake, shared.deciding.subscribe(), args.timeouts.kex);
+            exchange.instrument(tracing::info_span!("ssh_kex")).await?
         }
     };
 
     enter(Phase::Auth);
     let limit = args.timeouts.auth;
     let summary = tokio::time::timeout(limit, login(&mut handle, args.user, args.auth))
+        .instrument(tracing::info_span!("ssh_auth"))
         .await
         .map_err(|_| ConnectError::Timeout { phase: Phase::Auth, after: limit })?
         .map_err(|error| match shared.taps.down_reason() {
