@@ -48,6 +48,7 @@ mod connect_error;
 pub mod error;
 pub mod host_key;
 pub mod observe;
+pub mod session;
 pub mod supervision;
 pub mod wire;
 
@@ -60,7 +61,6 @@ mod handle;
 mod port;
 #[cfg(feature = "server")]
 mod server;
-mod session;
 mod transport;
 
 pub use behaviour::{

@@ -96,9 +96,11 @@ impl<C: Behaviour<R>, R: Role> Actor for ChannelActor<C, R> {
                 Notice::Room => ActorMsg::Room,
             });
         }));
-        if let Some(opened) = state.opened.take() {
-            let handle = ChannelHandle::clone(&state.ctx);
-            let _ = opened.send(Ok(ChannelRef::new(myself, handle)));
+        state.ctx.attached();
+        let Some(opened) = state.opened.take() else { return Ok(()) };
+        let address = ChannelRef::new(myself.clone(), ChannelHandle::clone(&state.ctx));
+        if opened.send(Ok(address)).is_err() {
+            return state.stop(&myself, StopReason::Stopped("its opener went away".into())).await;
         }
         Ok(())
     }
@@ -149,7 +151,7 @@ impl<C: Behaviour<R>, R: Role> State<C, R> {
 
     /// The next event that may be handled now. While the outbound queue is over its mark, data may not.
     fn next_event(&mut self) -> Option<Arrived> {
-        if !self.port.outbox.is_over() {
+        if !self.ctx.holds_data_back() {
             return self.port.inbox.pop();
         }
         let next = self.port.inbox.pop_unless_data();
