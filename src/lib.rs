@@ -49,6 +49,7 @@ pub mod error;
 pub mod host_key;
 pub mod observe;
 pub mod session;
+pub mod supervised;
 pub mod supervision;
 pub mod wire;
 
@@ -73,6 +74,7 @@ pub use connect_error::ConnectError;
 pub use error::BoxError;
 pub use handle::ConnectionRef;
 pub use port::event::ChannelMsg;
+pub use supervised::{ChannelSpec, Incarnation, SupervisedRef};
 pub use wire::id::ChannelKey;
 
 pub use bytes;

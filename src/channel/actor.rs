@@ -25,7 +25,32 @@ const TURN_BYTES: usize = 256 << 10;
 const TURN_EVENTS: usize = 256;
 
 /// The opener's answer.
-pub(crate) type Opened<C, R> = oneshot::Sender<Result<ChannelRef<C, R>, OpenError>>;
+pub(crate) type Opened<C, R> = oneshot::Sender<Result<Unclaimed<C, R>, OpenError>>;
+
+/// A channel on its way to its opener. It is stopped if it does not get there.
+pub(crate) struct Unclaimed<C: Behaviour<R>, R: Role> {
+    channel: ChannelRef<C, R>,
+    claimed: bool,
+}
+
+impl<C: Behaviour<R>, R: Role> Unclaimed<C, R> {
+    const fn new(channel: ChannelRef<C, R>) -> Self {
+        Self { channel, claimed: false }
+    }
+
+    pub(super) fn claim(mut self) -> ChannelRef<C, R> {
+        self.claimed = true;
+        self.channel.clone()
+    }
+}
+
+impl<C: Behaviour<R>, R: Role> Drop for Unclaimed<C, R> {
+    fn drop(&mut self) {
+        if !self.claimed {
+            self.channel.stop("its opener went away");
+        }
+    }
+}
 
 /// What a channel actor starts with.
 pub(crate) struct Arguments<C: Behaviour<R>, R: Role> {
@@ -97,10 +122,9 @@ impl<C: Behaviour<R>, R: Role> Actor for ChannelActor<C, R> {
             });
         }));
         state.ctx.attached();
-        let Some(opened) = state.opened.take() else { return Ok(()) };
-        let address = ChannelRef::new(myself.clone(), ChannelHandle::clone(&state.ctx));
-        if opened.send(Ok(address)).is_err() {
-            return state.stop(&myself, StopReason::Stopped("its opener went away".into())).await;
+        if let Some(opened) = state.opened.take() {
+            let handle = ChannelHandle::clone(&state.ctx);
+            let _ = opened.send(Ok(Unclaimed::new(ChannelRef::new(myself, handle))));
         }
         Ok(())
     }
