@@ -62,6 +62,8 @@ mod handle;
 mod port;
 #[cfg(feature = "server")]
 mod server;
+#[cfg(feature = "test-util")]
+pub mod test_util;
 mod transport;
 
 pub use behaviour::{
