@@ -30,6 +30,10 @@ use crate::wire::codes::DataType;
 use crate::wire::id::ChannelKey;
 use crate::wire::request::ChannelRequest;
 
+/// Events are charged more than their payload. A peer that uses its whole window in ordinary packets must not be over a
+/// budget of that size: so much more, as a part of the budget, is let pass.
+const OVERHEAD_SLACK: usize = 32;
+
 /// Called once, when nothing of the channel is left on the wire.
 pub(crate) type OnGone = Box<dyn FnOnce() + Send + Sync>;
 
@@ -130,8 +134,11 @@ impl Port {
         self.counters.bytes_in.fetch_add(len, Ordering::Relaxed);
         self.touch();
         let taken = self.inbox.push(msg);
-        if taken && self.fail_over_budget && self.inbox.budget().is_over() {
-            let budget = self.inbox.budget();
+        let budget = self.inbox.budget();
+        if taken
+            && self.fail_over_budget
+            && budget.held() > budget.budget() + budget.budget() / OVERHEAD_SLACK
+        {
             self.abort(CloseReason::OverBudget { held: budget.held(), budget: budget.budget() });
         }
     }
