@@ -7,6 +7,7 @@
 mod login;
 mod pump;
 pub(crate) mod russh_client;
+pub(crate) mod russh_common;
 mod version;
 
 use std::sync::Arc;
