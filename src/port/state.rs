@@ -128,8 +128,8 @@ impl Port {
         }
     }
 
-    /// An event arrived. Never waits.
-    pub(crate) fn deliver(self: &Arc<Self>, msg: ChannelMsg) {
+    /// An event arrived. Never waits. False when the channel is over and nobody will see it.
+    pub(crate) fn deliver(self: &Arc<Self>, msg: ChannelMsg) -> bool {
         let len = msg.payload_len() as u64;
         self.counters.bytes_in.fetch_add(len, Ordering::Relaxed);
         self.touch();
@@ -141,6 +141,7 @@ impl Port {
         {
             self.abort(CloseReason::OverBudget { held: budget.held(), budget: budget.budget() });
         }
+        taken
     }
 
     /// The answer to our oldest outstanding request arrived. False when none was outstanding.
