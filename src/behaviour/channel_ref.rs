@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::time::Duration;
 
-use ractor::{ActorCell, ActorRef, RpcReplyPort};
+use ractor::{ActorCell, ActorRef, MessagingErr, RpcReplyPort};
 
 use super::handle::ChannelHandle;
 use super::msg::ActorMsg;
@@ -56,6 +56,15 @@ impl<C: Behaviour<R>, R: Role> ChannelRef<C, R> {
     /// The channel actor is gone.
     pub fn cast(&self, msg: C::Msg) -> Result<(), CallError> {
         self.actor.cast(ActorMsg::User(msg)).map_err(|_| CallError::Closed)
+    }
+
+    /// As [`cast`](Self::cast), and gives the message back if it was not taken.
+    pub(crate) fn offer(&self, msg: C::Msg) -> Result<(), C::Msg> {
+        match self.actor.cast(ActorMsg::User(msg)) {
+            Err(MessagingErr::SendErr(ActorMsg::User(msg))) => Err(msg),
+            // The other errors are about messages of another type.
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Sends a message with a reply port and waits for the answer.

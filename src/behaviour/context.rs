@@ -31,6 +31,8 @@ pub struct ChannelContext<C: Behaviour<R>, R: Role = ClientSide> {
     /// Requests of the peer that wait for `reply_request`.
     unanswered: usize,
     wants_ready: bool,
+    /// Data is delivered however much is queued for sending.
+    always_deliver: bool,
 }
 
 impl<C: Behaviour<R>, R: Role> std::fmt::Debug for ChannelContext<C, R> {
@@ -62,6 +64,7 @@ impl<C: Behaviour<R>, R: Role> ChannelContext<C, R> {
             owed: None,
             unanswered: 0,
             wants_ready: false,
+            always_deliver: false,
         }
     }
 
@@ -108,6 +111,15 @@ impl<C: Behaviour<R>, R: Role> ChannelContext<C, R> {
     pub fn notify_when_ready(&mut self) {
         self.wants_ready = true;
         self.ask_for_room();
+    }
+
+    /// Whether inbound data is withheld while more than the high-water mark is queued for sending; by default it is.
+    ///
+    /// That suits a behaviour which answers what it receives. One whose output has another source (a file sent to a
+    /// command that prints meanwhile) switches it off: otherwise a peer that reads no more before its own output was
+    /// taken would wait for us, and we for it.
+    pub const fn withhold_data(&mut self, withhold: bool) {
+        self.always_deliver = !withhold;
     }
 
     /// Keeps the credit of the event being handled from going back when the callback returns; it goes back
@@ -164,9 +176,25 @@ impl<C: Behaviour<R>, R: Role> ChannelContext<C, R> {
         }
     }
 
-    /// Whether `ReadyToSend` is due.
+    /// Whether inbound data must wait until less is queued for sending.
+    pub(crate) fn holds_data_back(&self) -> bool {
+        !self.always_deliver && !self.is_ready()
+    }
+
+    /// Asks for room again if somebody waits for it: nobody could be told before the actor could be woken.
+    pub(crate) fn attached(&self) {
+        if self.wants_ready {
+            self.ask_for_room();
+        }
+    }
+
+    /// Whether `ReadyToSend` is due; if it is wanted and not due, asks for room again.
     pub(crate) fn take_ready(&mut self) -> bool {
-        self.wants_ready && self.is_ready() && std::mem::take(&mut self.wants_ready)
+        if self.wants_ready && !self.is_ready() {
+            self.ask_for_room();
+            return false;
+        }
+        std::mem::take(&mut self.wants_ready)
     }
 
     /// Arranges for `ActorMsg::Room`; sends it at once when there is room.

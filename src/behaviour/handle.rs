@@ -8,8 +8,9 @@ use bytes::Bytes;
 
 use super::role::{ClientSide, Role, ServerSide};
 use crate::error::{CloseReason, RequestError, SendError, SendErrorKind};
-use crate::port::{ChannelKey, Outgoing, Port};
+use crate::port::{Outgoing, Port};
 use crate::wire::codes::DataType;
+use crate::wire::id::ChannelKey;
 use crate::wire::pty::{PtyRequest, WindowSize};
 use crate::wire::request::{ChannelRequest, ExitSignal};
 use crate::wire::signal::Signal;

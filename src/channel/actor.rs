@@ -25,7 +25,32 @@ const TURN_BYTES: usize = 256 << 10;
 const TURN_EVENTS: usize = 256;
 
 /// The opener's answer.
-pub(crate) type Opened<C, R> = oneshot::Sender<Result<ChannelRef<C, R>, OpenError>>;
+pub(crate) type Opened<C, R> = oneshot::Sender<Result<Unclaimed<C, R>, OpenError>>;
+
+/// A channel on its way to its opener. It is stopped if it does not get there.
+pub(crate) struct Unclaimed<C: Behaviour<R>, R: Role> {
+    channel: ChannelRef<C, R>,
+    claimed: bool,
+}
+
+impl<C: Behaviour<R>, R: Role> Unclaimed<C, R> {
+    const fn new(channel: ChannelRef<C, R>) -> Self {
+        Self { channel, claimed: false }
+    }
+
+    pub(super) fn claim(mut self) -> ChannelRef<C, R> {
+        self.claimed = true;
+        self.channel.clone()
+    }
+}
+
+impl<C: Behaviour<R>, R: Role> Drop for Unclaimed<C, R> {
+    fn drop(&mut self) {
+        if !self.claimed {
+            self.channel.stop("its opener went away");
+        }
+    }
+}
 
 /// What a channel actor starts with.
 pub(crate) struct Arguments<C: Behaviour<R>, R: Role> {
@@ -37,13 +62,13 @@ pub(crate) struct Arguments<C: Behaviour<R>, R: Role> {
 }
 
 pub(crate) struct State<C: Behaviour<R>, R: Role> {
-    behaviour: C,
+    /// Dropped here, in its own actor, at the end: the supervisor gets the state, and must not run user code.
+    behaviour: Option<C>,
     port: Arc<Port>,
     ctx: ChannelContext<C, R>,
     opened: Option<Opened<C, R>>,
     /// Data is held back because the outbound queue is over its mark.
     withholding: bool,
-    terminated: bool,
 }
 
 /// The actor. It has no state of its own: that is in [`State`].
@@ -67,12 +92,11 @@ impl<C: Behaviour<R>, R: Role> Actor for ChannelActor<C, R> {
     ) -> Result<Self::State, ActorProcessingErr> {
         let ctx = ChannelContext::new(Arc::clone(&args.port), args.timeouts, args.adjust, myself);
         Ok(State {
-            behaviour: args.behaviour,
+            behaviour: Some(args.behaviour),
             port: args.port,
             ctx,
             opened: args.opened,
             withholding: false,
-            terminated: false,
         })
     }
 
@@ -82,7 +106,8 @@ impl<C: Behaviour<R>, R: Role> Actor for ChannelActor<C, R> {
         myself: ActorRef<Self::Msg>,
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        let outcome = guard("init", state.behaviour.init(&mut state.ctx)).await;
+        let Some(behaviour) = &mut state.behaviour else { return Ok(()) };
+        let outcome = guard("init", behaviour.init(&mut state.ctx)).await;
         if let Err(reason) = outcome {
             if let Some(opened) = state.opened.take() {
                 let _ = opened.send(Err(OpenError::Init(reason.to_string().into())));
@@ -96,9 +121,10 @@ impl<C: Behaviour<R>, R: Role> Actor for ChannelActor<C, R> {
                 Notice::Room => ActorMsg::Room,
             });
         }));
+        state.ctx.attached();
         if let Some(opened) = state.opened.take() {
             let handle = ChannelHandle::clone(&state.ctx);
-            let _ = opened.send(Ok(ChannelRef::new(myself, handle)));
+            let _ = opened.send(Ok(Unclaimed::new(ChannelRef::new(myself, handle))));
         }
         Ok(())
     }
@@ -112,11 +138,7 @@ impl<C: Behaviour<R>, R: Role> Actor for ChannelActor<C, R> {
         let outcome = match message {
             ActorMsg::Arrived => state.take_turn(&myself).await,
             ActorMsg::Room => state.room(&myself).await,
-            ActorMsg::User(msg) => {
-                let next = guard("handle_msg", state.behaviour.handle_msg(msg, &mut state.ctx)).await;
-                state.ctx.end_turn();
-                next.and_then(stop_if_asked)
-            }
+            ActorMsg::User(msg) => state.user_message(msg).await,
         };
         match outcome {
             Ok(()) => Ok(()),
@@ -130,9 +152,7 @@ impl<C: Behaviour<R>, R: Role> Actor for ChannelActor<C, R> {
         _myself: ActorRef<Self::Msg>,
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        if !state.terminated {
-            state.end(StopReason::Stopped("by its supervisor or owner".into())).await;
-        }
+        state.end(StopReason::Stopped("by its supervisor or owner".into())).await;
         Ok(())
     }
 }
@@ -155,7 +175,7 @@ impl<C: Behaviour<R>, R: Role> State<C, R> {
 
     /// The next event that may be handled now. While the outbound queue is over its mark, data may not.
     fn next_event(&mut self) -> Option<Arrived> {
-        if !self.port.outbox.is_over() {
+        if !self.ctx.holds_data_back() {
             return self.port.inbox.pop();
         }
         let next = self.port.inbox.pop_unless_data();
@@ -173,7 +193,7 @@ impl<C: Behaviour<R>, R: Role> State<C, R> {
             _ => None,
         };
         self.ctx.begin_event(charge, wants_reply(&msg));
-        let next = guard("handle_ssh_msg", self.behaviour.handle_ssh_msg(msg, &mut self.ctx)).await;
+        let next = self.ssh_message(msg).await;
         self.ctx.end_event();
         match closed {
             Some(reason) => next.and(Err(StopReason::Closed(reason))),
@@ -181,10 +201,21 @@ impl<C: Behaviour<R>, R: Role> State<C, R> {
         }
     }
 
+    async fn ssh_message(&mut self, msg: ChannelMsg) -> Result<Next, StopReason> {
+        let Some(behaviour) = &mut self.behaviour else { return Ok(Next::Continue) };
+        guard("handle_ssh_msg", behaviour.handle_ssh_msg(msg, &mut self.ctx)).await
+    }
+
+    async fn user_message(&mut self, msg: C::Msg) -> Result<(), StopReason> {
+        let Some(behaviour) = &mut self.behaviour else { return Ok(()) };
+        let next = guard("handle_msg", behaviour.handle_msg(msg, &mut self.ctx)).await;
+        self.ctx.end_turn();
+        next.and_then(stop_if_asked)
+    }
+
     async fn room(&mut self, myself: &ActorRef<ActorMsg<C::Msg>>) -> Result<(), StopReason> {
         if self.ctx.take_ready() {
-            let event = self.behaviour.handle_ssh_msg(ChannelMsg::ReadyToSend, &mut self.ctx);
-            let next = guard("handle_ssh_msg", event).await;
+            let next = self.ssh_message(ChannelMsg::ReadyToSend).await;
             self.ctx.end_turn();
             next.and_then(stop_if_asked)?;
         }
@@ -210,9 +241,9 @@ impl<C: Behaviour<R>, R: Role> State<C, R> {
         }
     }
 
-    /// CLOSE first, then `terminate`, as in OTP.
+    /// CLOSE first, then `terminate`, as in OTP. Only the first end counts.
     async fn end(&mut self, reason: StopReason) {
-        self.terminated = true;
+        let Some(mut behaviour) = self.behaviour.take() else { return };
         match &reason {
             StopReason::Failed { .. } | StopReason::Panicked { .. } => {
                 tracing::error!(channel = %self.port.key(), %reason, "channel actor failed");
@@ -220,7 +251,7 @@ impl<C: Behaviour<R>, R: Role> State<C, R> {
             }
             _ => self.port.finish(),
         }
-        let farewell = self.behaviour.terminate(reason.clone(), &mut self.ctx);
+        let farewell = behaviour.terminate(reason.clone(), &mut self.ctx);
         if let Err(panic) = AssertUnwindSafe(farewell).catch_unwind().await {
             tracing::error!(channel = %self.port.key(), message = panic_text(&*panic), "terminate panicked");
         }

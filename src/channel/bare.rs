@@ -7,8 +7,8 @@ use ractor::{ActorCell, ActorRef, Message};
 
 use crate::behaviour::{ChannelContext, ChannelHandle, ChannelRef, ClientChannel, Credit, Next};
 use crate::error::BoxError;
-use crate::port::ChannelKey;
 use crate::port::event::ChannelMsg;
+use crate::wire::id::ChannelKey;
 
 /// One SSH event of a bare channel, with its receive credit.
 #[derive(Debug)]

@@ -3,7 +3,6 @@
 mod actor;
 mod bare;
 mod open;
-mod start;
+pub(crate) mod start;
 
 pub use bare::{BareChannel, ChannelEvent};
-pub(crate) use start::Starter;

@@ -181,6 +181,7 @@ where
         keepalive: config.keepalive,
         rekey: config.rekey,
         phases,
+        span: tracing::info_span!("ssh_up"),
         down: Arc::clone(&sink.down),
     })
     .await

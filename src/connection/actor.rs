@@ -16,9 +16,10 @@ use crate::error::{CloseReason, ConnectionError, OpenError, Phase, StopReason};
 use crate::handle::msg::{AcceptCommand, ConnectionMsg, OpenCommand, OpenOutcome};
 use crate::observe::{ConnectionInfo, Counters, Facts, PhaseEvent};
 use crate::port::budget::{ChannelBudget, ConnectionBudget};
-use crate::port::{ChannelKey, Port, PortSetup};
+use crate::port::{Port, PortSetup};
 use crate::transport::{OpenRefused, Transport, TransportEvent};
 use crate::wire::codes::DisconnectCode;
+use crate::wire::id::ChannelKey;
 
 /// How often the stall clock ticks at most, as a share of the stall timeout.
 const STALL_TICKS: u32 = 8;
@@ -33,6 +34,8 @@ pub(crate) struct ConnectionArgs {
     pub(crate) keepalive: Keepalive,
     pub(crate) rekey: RekeyLimit,
     pub(crate) phases: watch::Sender<PhaseEvent>,
+    /// What the actor does is recorded in this span.
+    pub(crate) span: tracing::Span,
     /// Set by the transport's event sink before the actor hears of it.
     pub(crate) down: Arc<OnceLock<ConnectionError>>,
 }
@@ -112,6 +115,8 @@ impl Actor for ConnectionActor {
         message: Self::Msg,
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
+        let span = state.args.span.clone();
+        let _entered = span.enter();
         match message {
             ConnectionMsg::Open(command) => state.open(&myself, command),
             ConnectionMsg::OpenDone { key, outcome } => state.open_done(&myself, key, outcome),
@@ -342,11 +347,10 @@ impl State {
                 for port in self.table.ports() {
                     port.lost(error.clone());
                 }
-                let error = self.closing.get_or_insert(error).clone();
-                if error.origin() != crate::error::Origin::Local {
+                // After our own close the end is published when the channel actors have ended; a loss at once.
+                if self.closing.is_none() {
                     tracing::info!(%error, "connection lost");
-                }
-                if self.deadline.is_none() || self.table.is_empty() {
+                    self.closing = Some(error.clone());
                     self.down(error);
                 }
             }

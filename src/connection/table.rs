@@ -10,7 +10,8 @@ use std::time::Duration;
 use ractor::ActorId;
 
 use crate::observe::{ChannelInfo, ChannelState};
-use crate::port::{ChannelKey, Port};
+use crate::port::Port;
+use crate::wire::id::ChannelKey;
 
 /// One channel.
 #[derive(Debug)]

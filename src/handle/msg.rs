@@ -11,8 +11,9 @@ use crate::behaviour::HandleTimeouts;
 use crate::config::ChannelOptions;
 use crate::error::{ConnectionError, OpenError};
 use crate::observe::ConnectionInfo;
-use crate::port::{ChannelKey, Port};
+use crate::port::Port;
 use crate::transport::{OpenRefused, TransportEvent};
+use crate::wire::id::ChannelKey;
 use crate::wire::open::OpenRequest;
 
 /// Makes the channel actor once the peer has confirmed; the way to pass a behaviour of any type through the

@@ -100,7 +100,7 @@ pub struct Counters {
 #[non_exhaustive]
 pub struct ChannelInfo {
     /// Which one.
-    pub id: crate::port::ChannelKey,
+    pub id: crate::wire::id::ChannelKey,
     /// The channel type on the wire.
     pub kind: &'static str,
     /// Where in its life it is.

@@ -8,12 +8,10 @@
 pub(crate) mod budget;
 pub(crate) mod event;
 pub(crate) mod inbox;
-pub(crate) mod key;
 pub(crate) mod link;
 pub(crate) mod outbox;
 pub(crate) mod state;
 
-pub use key::ChannelKey;
 pub(crate) use link::{Link, LinkClosed};
 pub(crate) use outbox::Outgoing;
 pub(crate) use state::{Port, PortSetup};

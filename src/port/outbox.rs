@@ -123,6 +123,18 @@ impl Outbox {
         None
     }
 
+    /// There is no link yet: what is queued waits for [`Self::resume`].
+    pub(crate) fn suspend(&self) {
+        self.lock().driven = false;
+    }
+
+    /// There is a link now. True when the caller must drive.
+    pub(crate) fn resume(&self) -> bool {
+        let mut state = self.lock();
+        let work = state.close_due || !state.queue.is_empty();
+        work && !std::mem::replace(&mut state.driven, true)
+    }
+
     /// `bytes` left for the transport. True when the channel actor asked to be told of room, and there is.
     pub(crate) fn sent(&self, bytes: usize) -> bool {
         let mut state = self.lock();

@@ -9,6 +9,7 @@ mod login;
 pub(crate) mod memory;
 mod pump;
 pub(crate) mod russh_client;
+pub(crate) mod russh_common;
 mod version;
 
 use std::sync::Arc;

@@ -4,6 +4,7 @@
 //! that re-exports key types of the SSH library underneath.
 
 pub mod codes;
+pub(crate) mod id;
 pub(crate) mod invalid;
 pub mod keys;
 pub mod open;

@@ -17,22 +17,26 @@ mod source;
 use source::{Source, is_part};
 
 /// Every top-level module and its tier.
-const TIERS: [(&str, u8); 18] = [
+const TIERS: [(&str, u8); 22] = [
     ("wire", 0),
     ("error", 1),
+    ("config", 1),
     ("observe", 1),
     ("port", 2),
     ("auth", 2),
     ("host_key", 2),
     ("dial", 2),
     ("supervision", 2),
+    ("connect_error", 3),
     ("behaviour", 3),
+    ("handle", 3),
     ("transport", 3),
     ("channel", 4),
     ("session", 4),
     ("forward", 4),
     ("subsystem", 4),
     ("connection", 5),
+    ("supervised", 5),
     ("client", 6),
     ("server", 6),
     ("test_util", 6),

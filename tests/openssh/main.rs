@@ -10,11 +10,14 @@
 
 use std::process::ExitCode;
 
+mod common;
 mod core;
+mod rekey;
+mod transfer;
 #[path = "../kit/mod.rs"]
 mod kit;
 mod smoke;
 
 fn main() -> ExitCode {
-    kit::run([core::trials(), smoke::trials()].into_iter().flatten().collect())
+    kit::run([core::trials(), transfer::trials(), rekey::trials(), smoke::trials()].into_iter().flatten().collect())
 }

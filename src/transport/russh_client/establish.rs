@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{oneshot, watch};
+use tracing::Instrument;
 
-use super::config::{AlgorithmLists, russh_config};
+use super::config::russh_config;
 use super::convert;
 use super::handler::{BannerHook, ClientHandler, Fault, Found, Refusals, Shared};
 use super::link::{Barrier, Handle};
-use super::taps::Taps;
 use super::transport::RusshTransport;
 use crate::auth::Auth;
 use crate::config::{Limits, Timeouts};
@@ -23,6 +23,7 @@ use crate::observe::{Facts, PhaseEvent};
 use crate::port::budget::{ChannelBudget, ConnectionBudget, OutboundCredit};
 use crate::transport::login::login;
 use crate::transport::pump::{Pump, PumpConfig, PumpControl};
+use crate::transport::russh_common::{AlgorithmLists, Taps};
 use crate::transport::version::VersionWatch;
 use crate::transport::{EventSink, Transport};
 
@@ -95,17 +96,20 @@ where
 
     enter(Phase::Version);
     let mut handshake = Box::pin(russh::client::connect_stream(config, pump, handler));
-    let mut handle = match version(&mut handshake, version_seen, args.timeouts.version).await? {
+    let exchange = version(&mut handshake, version_seen, args.timeouts.version);
+    let mut handle = match exchange.instrument(tracing::info_span!("ssh_version")).await? {
         Some(handle) => handle,
         None => {
             enter(Phase::Kex);
-            kex(handshake, shared.deciding.subscribe(), args.timeouts.kex).await?
+            let exchange = kex(handshake, shared.deciding.subscribe(), args.timeouts.kex);
+            exchange.instrument(tracing::info_span!("ssh_kex")).await?
         }
     };
 
     enter(Phase::Auth);
     let limit = args.timeouts.auth;
     let summary = tokio::time::timeout(limit, login(&mut handle, args.user, args.auth))
+        .instrument(tracing::info_span!("ssh_auth"))
         .await
         .map_err(|_| ConnectError::Timeout { phase: Phase::Auth, after: limit })?
         .map_err(|error| match shared.taps.down_reason() {
