@@ -169,8 +169,7 @@ async fn abort_drops_what_is_queued_in_both_directions_and_closes_at_once() {
         Act::wait(async { drop(wait.await) })
     });
     let opening = conn.session_channel(probe);
-    let (here, mut there) =
-        tokio::join!(opening, async { peer.expect_open().await.confirm_with(0, 100) });
+    let (here, mut there) = tokio::join!(opening, async { peer.expect_open().await.confirm_with(0, 100) });
     let here: ChannelRef<Probe> = here.unwrap();
     here.send("never read").await.unwrap();
     there.data("being handled");

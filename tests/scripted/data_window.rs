@@ -622,7 +622,8 @@ async fn a_peer_that_ignores_the_window_fills_the_budget_and_no_more() {
 #[tokio::test(start_paused = true)]
 async fn many_tiny_packets_count_for_what_they_cost() {
     let budget = 10_000;
-    let (conn, mut peer) = scripted(ScriptConfig::new().limits(|limits| limits.inbound_budget = budget)).await;
+    let (conn, mut peer) =
+        scripted(ScriptConfig::new().limits(|limits| limits.inbound_budget = budget)).await;
     let (probe, events) = Probe::new();
     let channel =
         open_with(&conn, &mut peer, ChannelOptions::new(), probe.on_msg(|_, _| Act::Hang), events).await;

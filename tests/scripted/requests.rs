@@ -8,7 +8,9 @@ use ractor_ssh::wire::pty::WindowSize;
 use ractor_ssh::wire::request::ChannelRequest;
 use ractor_ssh::wire::signal::Signal;
 
-use crate::kit::{Act, Order, Probe, SECOND, assert_alive, assert_clean, closed, open, open_with, plain, settle};
+use crate::kit::{
+    Act, Order, Probe, SECOND, assert_alive, assert_clean, closed, open, open_with, plain, settle,
+};
 
 #[tokio::test(start_paused = true)]
 async fn success_and_failure_reach_the_one_who_asked() {
@@ -275,7 +277,9 @@ async fn a_channel_may_have_its_own_request_timeout() {
     let options = ChannelOptions::new().request_timeout(SECOND);
     let channel = open_with(&conn, &mut peer, options, probe, events).await;
     let started = tokio::time::Instant::now();
-    assert!(matches!(channel.here.shell().await, Err(RequestError::Timeout { after, .. }) if after == SECOND));
+    assert!(
+        matches!(channel.here.shell().await, Err(RequestError::Timeout { after, .. }) if after == SECOND)
+    );
     assert_eq!(started.elapsed(), SECOND);
 }
 

@@ -11,7 +11,6 @@ use super::{SECOND, within};
 
 type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-
 /// What a callback does in the end.
 pub enum Act {
     Go,
