@@ -7,6 +7,8 @@ mod handler;
 mod link;
 mod rekey;
 mod taps;
+#[cfg(test)]
+mod tests;
 mod transport;
 
 pub(crate) use config::AlgorithmLists;

@@ -35,11 +35,15 @@ enum Tap {
         port: Arc<Port>,
         read: ChannelReadHalf,
     },
+    /// We have closed the channel before its confirmation was reported here.
+    Forgotten,
 }
 
 #[derive(Debug)]
 struct Entry {
     tap: Tap,
+    /// russh has reported the confirmation. It tells the opener first, who may be here sooner.
+    confirmed: bool,
     /// Told when the peer's window grows.
     window: Arc<Notify>,
     /// What the peer may still send by russh's book.
@@ -73,9 +77,17 @@ impl Taps {
 
     /// A channel was confirmed: from now on things may arrive for it.
     pub(super) fn confirmed(&self, id: ChannelId) {
+        let mut state = self.lock();
+        let entry = state.entries.entry(id).or_insert_with(|| self.entry());
+        entry.confirmed = true;
+        if matches!(entry.tap, Tap::Forgotten) {
+            state.entries.remove(&id);
+        }
+    }
+
+    fn entry(&self) -> Entry {
         let tap = Tap::Early { arrived: Vec::new() };
-        let entry = Entry { tap, window: Arc::new(Notify::new()), credit: self.window };
-        self.lock().entries.insert(id, entry);
+        Entry { tap, confirmed: false, window: Arc::new(Notify::new()), credit: self.window }
     }
 
     /// Gives a confirmed channel its port, with all that arrived so far. Returns what to wait for when the window is
@@ -90,7 +102,7 @@ impl Taps {
         if state.down.is_some() {
             return None;
         }
-        let entry = state.entries.get_mut(&id)?;
+        let entry = state.entries.entry(id).or_insert_with(|| self.entry());
         let window = Arc::clone(&entry.window);
         newest(&mut read);
         let live = Tap::Live { port: Arc::clone(port), read };
@@ -138,6 +150,7 @@ impl Taps {
                 };
                 Some((Arc::clone(port), bytes))
             }
+            Tap::Forgotten => None,
         };
         state.granted += granted;
         drop(state);
@@ -150,7 +163,7 @@ impl Taps {
     pub(super) fn event(&self, id: ChannelId, msg: ChannelMsg) {
         let mut state = self.lock();
         match state.entries.get_mut(&id).map(|entry| &mut entry.tap) {
-            None => {}
+            None | Some(Tap::Forgotten) => {}
             Some(Tap::Early { arrived }) => {
                 let charge = self.early.charge(msg.payload_len());
                 arrived.push(Early::Event(msg, charge));
@@ -168,7 +181,7 @@ impl Taps {
     pub(super) fn reply(&self, id: ChannelId, success: bool) {
         let mut state = self.lock();
         match state.entries.get_mut(&id).map(|entry| &mut entry.tap) {
-            None => {}
+            None | Some(Tap::Forgotten) => {}
             Some(Tap::Early { arrived }) => arrived.push(Early::Reply(success)),
             Some(Tap::Live { port, read }) => {
                 newest(read);
@@ -195,7 +208,7 @@ impl Taps {
     pub(super) fn closed(&self, id: ChannelId) {
         let mut state = self.lock();
         match state.entries.get_mut(&id).map(|entry| &mut entry.tap) {
-            None => {}
+            None | Some(Tap::Forgotten) => {}
             Some(Tap::Early { arrived }) => arrived.push(Early::Closed),
             Some(Tap::Live { .. }) => {
                 let entry = state.entries.remove(&id);
@@ -209,8 +222,13 @@ impl Taps {
 
     /// We have closed the channel: nothing of it is of interest any more.
     pub(super) fn forget(&self, id: ChannelId) {
-        let entry = self.lock().entries.remove(&id);
-        drop(entry);
+        let mut state = self.lock();
+        let tap = match state.entries.get_mut(&id) {
+            Some(entry) if !entry.confirmed => Some(std::mem::replace(&mut entry.tap, Tap::Forgotten)),
+            _ => state.entries.remove(&id).map(|entry| entry.tap),
+        };
+        drop(state);
+        drop(tap);
     }
 
     /// The connection is gone. True the first time.
