@@ -131,8 +131,14 @@ impl Actor for ConnectionActor {
             ConnectionMsg::Info(reply) => {
                 let _ = reply.send(state.info());
             }
-            ConnectionMsg::Rekey(done) => state.start_rekey(&myself, Some(done)),
-            ConnectionMsg::RekeyDone => state.rekey_done(),
+            ConnectionMsg::Rekey(done) => {
+                state.start_rekey(&myself, Some(done));
+                state.tick(&myself);
+            }
+            ConnectionMsg::RekeyDone => {
+                state.rekey_done();
+                state.tick(&myself);
+            }
             ConnectionMsg::Shutdown { grace } => state.shutdown(&myself, grace),
             ConnectionMsg::Close => state.close(&myself, ConnectionError::Closed),
             ConnectionMsg::Orphaned => {
