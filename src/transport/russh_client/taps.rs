@@ -46,6 +46,12 @@ struct Entry {
     credit: u64,
 }
 
+impl Entry {
+    fn early(window: u64) -> Self {
+        Self { tap: Tap::Early { arrived: Vec::new() }, window: Arc::new(Notify::new()), credit: window }
+    }
+}
+
 #[derive(Debug)]
 struct State {
     entries: HashMap<ChannelId, Entry>,
@@ -71,11 +77,10 @@ impl Taps {
         Arc::new(Self { state: Mutex::new(state), early, window: u64::from(window), over: Notify::new() })
     }
 
-    /// A channel was confirmed: from now on things may arrive for it.
+    /// A channel was confirmed: from now on things may arrive for it. russh wakes the opener before it says so here:
+    /// the port may be there already.
     pub(super) fn confirmed(&self, id: ChannelId) {
-        let tap = Tap::Early { arrived: Vec::new() };
-        let entry = Entry { tap, window: Arc::new(Notify::new()), credit: self.window };
-        self.lock().entries.insert(id, entry);
+        self.lock().entries.entry(id).or_insert_with(|| Entry::early(self.window));
     }
 
     /// Gives a confirmed channel its port, with all that arrived so far. Returns what to wait for when the window is
@@ -90,7 +95,7 @@ impl Taps {
         if state.down.is_some() {
             return None;
         }
-        let entry = state.entries.get_mut(&id)?;
+        let entry = state.entries.entry(id).or_insert_with(|| Entry::early(self.window));
         let window = Arc::clone(&entry.window);
         newest(&mut read);
         let live = Tap::Live { port: Arc::clone(port), read };
