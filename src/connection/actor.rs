@@ -129,7 +129,10 @@ impl Actor for ConnectionActor {
                 let _ = reply.send(state.info());
             }
             ConnectionMsg::Rekey(done) => state.start_rekey(&myself, Some(done)),
-            ConnectionMsg::RekeyDone => state.rekey_done(),
+            ConnectionMsg::RekeyDone => {
+                state.rekey_done();
+                state.tick(&myself);
+            }
             ConnectionMsg::Shutdown { grace } => state.shutdown(&myself, grace),
             ConnectionMsg::Close => state.close(&myself, ConnectionError::Closed),
             ConnectionMsg::Orphaned => {
