@@ -16,7 +16,8 @@ use ractor_ssh::observe::{ConnectionInfo, Counters};
 use ractor_ssh::wire::ExitSignal;
 use ractor_ssh::wire::codes::DataType;
 use ractor_ssh::{
-    BoxError, ChannelContext, ChannelMsg, ChannelRef, Client, ClientChannel, ClientConfig, ConnectionRef, Next,
+    BoxError, ChannelContext, ChannelMsg, ChannelRef, Client, ClientChannel, ClientConfig, ConnectionRef,
+    Next,
 };
 use sha1::{Digest as _, Sha1};
 use tokio::sync::{mpsc, oneshot, watch};

@@ -28,7 +28,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("core::a_behaviour_that_fails_ends_its_channel_only", SERVER, failed_behaviour),
         peer_test("core::a_session_over_max_sessions_is_refused_until_one_ends", SERVER, max_sessions),
         peer_test("core::a_session_we_closed_makes_room_at_the_server", SERVER, our_close_makes_room),
-        peer_test("core::a_direct_tcpip_channel_that_cannot_connect_is_refused", SERVER, direct_tcpip_refused),
+        peer_test(
+            "core::a_direct_tcpip_channel_that_cannot_connect_is_refused",
+            SERVER,
+            direct_tcpip_refused,
+        ),
     ]
 }
 
@@ -186,7 +190,11 @@ impl ClientChannel for FailsInInit {
         Err("on purpose".into())
     }
 
-    async fn handle_ssh_msg(&mut self, _: ChannelMsg, _: &mut ChannelContext<Self>) -> Result<Next, BoxError> {
+    async fn handle_ssh_msg(
+        &mut self,
+        _: ChannelMsg,
+        _: &mut ChannelContext<Self>,
+    ) -> Result<Next, BoxError> {
         Ok(Next::Continue)
     }
 }
@@ -215,7 +223,11 @@ impl ClientChannel for FailsLater {
         Ok(ctx.exec("echo; sleep 1000").await?)
     }
 
-    async fn handle_ssh_msg(&mut self, _: ChannelMsg, _: &mut ChannelContext<Self>) -> Result<Next, BoxError> {
+    async fn handle_ssh_msg(
+        &mut self,
+        _: ChannelMsg,
+        _: &mut ChannelContext<Self>,
+    ) -> Result<Next, BoxError> {
         assert!(!self.panics, "on purpose");
         Err("on purpose".into())
     }

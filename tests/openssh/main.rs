@@ -12,12 +12,17 @@ use std::process::ExitCode;
 
 mod common;
 mod core;
-mod rekey;
-mod transfer;
 #[path = "../kit/mod.rs"]
 mod kit;
+mod rekey;
 mod smoke;
+mod transfer;
 
 fn main() -> ExitCode {
-    kit::run([core::trials(), transfer::trials(), rekey::trials(), smoke::trials()].into_iter().flatten().collect())
+    kit::run(
+        [core::trials(), transfer::trials(), rekey::trials(), smoke::trials()]
+            .into_iter()
+            .flatten()
+            .collect(),
+    )
 }

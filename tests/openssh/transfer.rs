@@ -19,7 +19,11 @@ pub(crate) fn trials() -> Vec<Trial> {
     const SERVER: Peer = Peer::OpenSshServer;
     vec![
         peer_test("transfer::sixty_four_mib_go_both_ways_at_once_byte_exact", SERVER, both_ways),
-        peer_test("transfer::eight_downloads_and_eight_uploads_at_once_are_byte_exact", SERVER, eight_and_eight),
+        peer_test(
+            "transfer::eight_downloads_and_eight_uploads_at_once_are_byte_exact",
+            SERVER,
+            eight_and_eight,
+        ),
         peer_test("transfer::a_filter_in_a_behaviour_is_bounded_and_byte_exact", SERVER, filter),
         peer_test("transfer::a_source_in_a_behaviour_is_told_when_there_is_room", SERVER, source),
         peer_test("transfer::a_full_window_ends_a_send_in_time_and_the_channel_goes_on", SERVER, full_window),
@@ -208,10 +212,7 @@ async fn full_window() {
     assert!(matches!(refused.kind, SendErrorKind::Timeout { .. }), "{refused:?}");
     assert_eq!(refused.data.len(), 256 * 1024, "the data comes back whole");
     std::fs::write(&go, "").unwrap();
-    soon("room", async {
-        while channel.send("end").await.is_err() {}
-    })
-    .await;
+    soon("room", async { while channel.send("end").await.is_err() {} }).await;
     channel.send_eof().unwrap();
     let outcome = events.outcome().await;
     assert_eq!(String::from_utf8_lossy(&outcome.stdout).trim(), (sent + 3).to_string());
