@@ -48,6 +48,7 @@ mod connect_error;
 pub mod error;
 pub mod host_key;
 pub mod observe;
+pub mod session;
 pub mod supervised;
 pub mod supervision;
 pub mod wire;
@@ -61,7 +62,8 @@ mod handle;
 mod port;
 #[cfg(feature = "server")]
 mod server;
-mod session;
+#[cfg(feature = "test-util")]
+pub mod test_util;
 mod transport;
 
 pub use behaviour::{

@@ -94,12 +94,20 @@ impl<C: Behaviour<R>, R: Role> ChannelRef<C, R> {
     /// # Cancel safety
     /// Can be dropped and called again.
     pub async fn wait(&self) -> StopReason {
-        self.handle.port().exited().await
+        let port = self.handle.port();
+        tokio::select! {
+            biased;
+            reason = port.exited() => reason,
+            // A connection that was killed cannot say how its channels ended; killed with it is how.
+            _ = self.actor.wait(None) => port.exit().cloned().unwrap_or(StopReason::Killed),
+        }
     }
 
     /// Stops the actor after the message it is handling: `terminate` runs, the channel is closed.
     pub fn stop(&self, reason: impl Into<String>) {
-        self.actor.stop(Some(reason.into()));
+        let reason = reason.into();
+        self.handle.port().note_stop(&reason);
+        self.actor.stop(Some(reason));
     }
 
     /// Kills the actor at its next await: `terminate` does not run, the channel is closed.

@@ -31,6 +31,8 @@ pub struct ChannelContext<C: Behaviour<R>, R: Role = ClientSide> {
     /// Requests of the peer that wait for `reply_request`.
     unanswered: usize,
     wants_ready: bool,
+    /// Data is delivered however much is queued for sending.
+    always_deliver: bool,
 }
 
 impl<C: Behaviour<R>, R: Role> std::fmt::Debug for ChannelContext<C, R> {
@@ -62,6 +64,7 @@ impl<C: Behaviour<R>, R: Role> ChannelContext<C, R> {
             owed: None,
             unanswered: 0,
             wants_ready: false,
+            always_deliver: false,
         }
     }
 
@@ -110,6 +113,15 @@ impl<C: Behaviour<R>, R: Role> ChannelContext<C, R> {
         self.ask_for_room();
     }
 
+    /// Whether inbound data is withheld while more than the high-water mark is queued for sending; by default it is.
+    ///
+    /// That suits a behaviour which answers what it receives. One whose output has another source (a file sent to a
+    /// command that prints meanwhile) switches it off: otherwise a peer that reads no more before its own output was
+    /// taken would wait for us, and we for it.
+    pub const fn withhold_data(&mut self, withhold: bool) {
+        self.always_deliver = !withhold;
+    }
+
     /// Keeps the credit of the event being handled from going back when the callback returns; it goes back
     /// when the returned value is dropped. `None` outside `handle_ssh_msg`, or when it was taken already.
     pub fn hold_credit(&mut self) -> Option<Credit> {
@@ -134,7 +146,7 @@ impl<C: Behaviour<R>, R: Role> ChannelContext<C, R> {
     pub fn close_with(&self, owner: &ActorCell) {
         self.myself.get_cell().monitor(owner.clone());
         if owner.get_status() >= ActorStatus::Stopping {
-            self.myself.stop(Some("its owner has ended".to_owned()));
+            self.myself().stop("its owner has ended");
         }
     }
 
@@ -161,6 +173,18 @@ impl<C: Behaviour<R>, R: Role> ChannelContext<C, R> {
     pub(crate) fn end_turn(&mut self) {
         for _ in 0..std::mem::take(&mut self.unanswered) {
             let _ = self.handle.port().push(Outgoing::Reply { success: false });
+        }
+    }
+
+    /// Whether inbound data must wait until less is queued for sending.
+    pub(crate) fn holds_data_back(&self) -> bool {
+        !self.always_deliver && !self.is_ready()
+    }
+
+    /// Asks for room again if somebody waits for it: nobody could be told before the actor could be woken.
+    pub(crate) fn attached(&self) {
+        if self.wants_ready {
+            self.ask_for_room();
         }
     }
 

@@ -6,10 +6,12 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::behaviour::msg::ActorMsg;
 use crate::behaviour::{Behaviour, ChannelContext, ChannelHandle, ChannelRef, HandleTimeouts, Next, Role};
@@ -23,6 +25,8 @@ use crate::port::inbox::{Arrived, Notice};
 const TURN_BYTES: usize = 256 << 10;
 /// Events handled before other messages get their turn.
 const TURN_EVENTS: usize = 256;
+/// Time after which other messages get their turn: behind a slow callback, after each event.
+const TURN_TIME: Duration = Duration::from_millis(1);
 
 /// The opener's answer.
 pub(crate) type Opened<C, R> = oneshot::Sender<Result<Unclaimed<C, R>, OpenError>>;
@@ -121,6 +125,7 @@ impl<C: Behaviour<R>, R: Role> Actor for ChannelActor<C, R> {
                 Notice::Room => ActorMsg::Room,
             });
         }));
+        state.ctx.attached();
         if let Some(opened) = state.opened.take() {
             let handle = ChannelHandle::clone(&state.ctx);
             let _ = opened.send(Ok(Unclaimed::new(ChannelRef::new(myself, handle))));
@@ -151,7 +156,8 @@ impl<C: Behaviour<R>, R: Role> Actor for ChannelActor<C, R> {
         _myself: ActorRef<Self::Msg>,
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        state.end(StopReason::Stopped("by its supervisor or owner".into())).await;
+        let note = state.port.stop_note().unwrap_or_else(|| "by its supervisor or owner".into());
+        state.end(StopReason::Stopped(note)).await;
         Ok(())
     }
 }
@@ -160,11 +166,12 @@ impl<C: Behaviour<R>, R: Role> State<C, R> {
     /// Handles what is in the inbox, up to one turn's worth.
     async fn take_turn(&mut self, myself: &ActorRef<ActorMsg<C::Msg>>) -> Result<(), StopReason> {
         let mut bytes = 0;
+        let began = Instant::now();
         for _ in 0..TURN_EVENTS {
             let Some(arrived) = self.next_event() else { return Ok(()) };
             bytes += arrived.msg.payload_len();
             self.deliver(arrived).await?;
-            if bytes >= TURN_BYTES {
+            if bytes >= TURN_BYTES || began.elapsed() >= TURN_TIME {
                 break;
             }
         }
@@ -174,7 +181,7 @@ impl<C: Behaviour<R>, R: Role> State<C, R> {
 
     /// The next event that may be handled now. While the outbound queue is over its mark, data may not.
     fn next_event(&mut self) -> Option<Arrived> {
-        if !self.port.outbox.is_over() {
+        if !self.ctx.holds_data_back() {
             return self.port.inbox.pop();
         }
         let next = self.port.inbox.pop_unless_data();

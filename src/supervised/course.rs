@@ -76,7 +76,9 @@ impl Course {
                     SupervisedState::Backoff { attempt, after, at: now + after }
                 }
                 Decision::Stop => SupervisedState::Ended(end),
-                Decision::GiveUp { restarts, within } => SupervisedState::GaveUp { restarts, within, last: end },
+                Decision::GiveUp { restarts, within } => {
+                    SupervisedState::GaveUp { restarts, within, last: end }
+                }
             },
         };
         match self.state {

@@ -108,7 +108,9 @@ impl fmt::Display for SupervisedState {
         match self {
             Self::Starting { incarnation } => write!(f, "incarnation {incarnation} is starting"),
             Self::Up { incarnation } => write!(f, "incarnation {incarnation} is up"),
-            Self::Backoff { attempt, after, .. } => write!(f, "restart {attempt} follows a pause of {after:?}"),
+            Self::Backoff { attempt, after, .. } => {
+                write!(f, "restart {attempt} follows a pause of {after:?}")
+            }
             Self::Down(error) => write!(f, "the connection is gone: {error}"),
             Self::GaveUp { restarts, within, last } => {
                 write!(f, "given up after {restarts} restarts within {within:?}; the last end: {last}")

@@ -64,7 +64,8 @@ pub(super) fn prepare<C: ClientChannel>(
     let course = Course::new(spec.policy.clone(), isolated)?;
     let door = Arc::new(Door::new(spec.queue, course.state().clone()));
     let shared = Arc::clone(&door);
-    let supervisor = Supervisor { spec, connection, isolated, course, door, channel: None, step: 0, task: None };
+    let supervisor =
+        Supervisor { spec, connection, isolated, course, door, channel: None, step: 0, task: None };
     Ok((shared, Starting(supervisor)))
 }
 
@@ -144,7 +145,9 @@ impl<C: ClientChannel> Drop for Supervisor<C> {
 impl<C: ClientChannel> Supervisor<C> {
     fn begin(&mut self, myself: &ActorRef<Order<C>>) {
         if let Some(incarnation) = self.course.begin() {
-            self.next_step(myself, |spec, connection, reporter| open(spec, connection, incarnation, reporter));
+            self.next_step(myself, |spec, connection, reporter| {
+                open(spec, connection, incarnation, reporter)
+            });
             self.door.publish(&self.course);
         }
     }

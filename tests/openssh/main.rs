@@ -10,11 +10,19 @@
 
 use std::process::ExitCode;
 
+mod common;
 mod core;
 #[path = "../kit/mod.rs"]
 mod kit;
+mod rekey;
 mod smoke;
+mod transfer;
 
 fn main() -> ExitCode {
-    kit::run([core::trials(), smoke::trials()].into_iter().flatten().collect())
+    kit::run(
+        [core::trials(), transfer::trials(), rekey::trials(), smoke::trials()]
+            .into_iter()
+            .flatten()
+            .collect(),
+    )
 }

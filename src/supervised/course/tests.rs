@@ -48,9 +48,8 @@ fn each_incarnation_is_told_its_number_and_why_the_last_one_ended() {
 fn the_restart_type_decides_after_every_kind_of_end() {
     let local = || IncarnationEnd::Stopped(StopReason::Closed(CloseReason::Local));
     let peer = || IncarnationEnd::Stopped(StopReason::Closed(CloseReason::Peer));
-    let stalled = || {
-        IncarnationEnd::Stopped(StopReason::Closed(CloseReason::Stalled { held: 1, after: MS(1) }))
-    };
+    let stalled =
+        || IncarnationEnd::Stopped(StopReason::Closed(CloseReason::Stalled { held: 1, after: MS(1) }));
     let failed = || IncarnationEnd::Stopped(StopReason::Failed { callback: "init", error: "x".into() });
     let factory = || IncarnationEnd::FactoryPanicked("x".into());
     let failures: [fn() -> IncarnationEnd; 5] = [killed, not_opened, stalled, failed, factory];

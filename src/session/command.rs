@@ -1,0 +1,255 @@
+//! The builder: what to run, and in which surroundings.
+//!
+//! Owns the choices. What is made of them is in `run`.
+
+use std::time::Duration;
+
+use super::child::OnCancel;
+use super::error::CommandError;
+use super::process::Variable;
+use super::quote::Arguments;
+use super::stdio::{DEFAULT_UNREAD, Stdin, Stdio};
+use super::stream::ChannelStream;
+use crate::ConnectionRef;
+use crate::config::ChannelOptions;
+use crate::wire::open::OpenRequest;
+use crate::wire::pty::PtyRequest;
+
+/// What happens when the server refuses an environment variable. OpenSSH refuses all that `AcceptEnv` does not name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum EnvPolicy {
+    /// The command is not started, and the error names the variable. Costs one round trip.
+    #[default]
+    Require,
+    /// The command is started without it.
+    BestEffort,
+}
+
+/// What to start.
+#[derive(Debug)]
+pub(super) enum Program {
+    Line(Arguments),
+    Shell,
+    Subsystem(String),
+    Nothing,
+}
+
+/// A command to be run on a channel of its own, as with `std::process::Command`.
+///
+/// From [`ConnectionRef::command`], [`exec`](ConnectionRef::exec), [`shell`](ConnectionRef::shell) or
+/// [`subsystem`](ConnectionRef::subsystem). Nothing is sent before [`output`](Self::output), [`status`](Self::status),
+/// [`spawn`](Self::spawn) or [`stream`](Self::stream) is called and awaited.
+///
+/// | | stdin | stdout, stderr |
+/// |---|---|---|
+/// | `output` | null | captured, 16 MiB each |
+/// | `status` | null | null |
+/// | `spawn` | piped | piped |
+///
+/// ```no_run
+/// # async fn example(conn: ractor_ssh::ConnectionRef) -> Result<(), ractor_ssh::session::CommandError> {
+/// use std::time::Duration;
+///
+/// use ractor_ssh::session::{EnvPolicy, OnCancel, Stdin};
+///
+/// let output = conn
+///     .command("sort")
+///     .args(["--key", "2", "it's quoted"])
+///     .env_with("LC_ALL", "C", EnvPolicy::BestEffort)
+///     .stdin(Stdin::bytes("b 2\na 1\n"))
+///     .deadline(Duration::from_secs(10))
+///     .on_cancel(OnCancel::term_then_kill(Duration::from_secs(1)))
+///     .output()
+///     .await?;
+/// println!("{}: {}", output.status, output.stdout_text());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "nothing is run before `output`, `status`, `spawn` or `stream` is called and awaited"]
+pub struct Command {
+    pub(super) conn: ConnectionRef,
+    pub(super) open: OpenRequest,
+    pub(super) program: Program,
+    pub(super) env: Vec<Variable>,
+    pub(super) pty: Option<PtyRequest>,
+    pub(super) stdin: Option<Stdin>,
+    pub(super) stdout: Option<Stdio>,
+    pub(super) stderr: Option<Stdio>,
+    pub(super) unread_cap: usize,
+    pub(super) deadline: Option<Duration>,
+    pub(super) on_cancel: Option<OnCancel>,
+    pub(super) options: ChannelOptions,
+}
+
+/// # Commands and streams
+impl ConnectionRef {
+    /// A program with arguments, each quoted so that a POSIX shell hands it to the program byte for byte.
+    ///
+    /// The server gives the command line to the user's login shell (RFC 4254 section 6.5). For servers whose shell is
+    /// none of POSIX (Windows, network devices) write the line yourself: [`exec`](Self::exec).
+    pub fn command(&self, program: impl AsRef<[u8]>) -> Command {
+        Command::new(self, Program::Line(Arguments::new(program)))
+    }
+
+    /// A command line for the user's login shell, sent as it is.
+    pub fn exec(&self, line: impl AsRef<[u8]>) -> Command {
+        Command::new(self, Program::Line(Arguments::raw(line)))
+    }
+
+    /// The user's login shell, with a terminal like the one this program runs in as far as the environment tells:
+    /// see [`PtyRequest::from_env`].
+    ///
+    /// ```no_run
+    /// # async fn example(conn: ractor_ssh::ConnectionRef) -> Result<(), Box<dyn std::error::Error>> {
+    /// use ractor_ssh::wire::pty::{PtyRequest, WindowSize};
+    /// use tokio::io::AsyncWriteExt as _;
+    ///
+    /// let mut shell = conn.shell().pty(PtyRequest::from_env().size(132, 43)).spawn().await?;
+    /// if let Some(stdin) = &mut shell.stdin {
+    ///     stdin.write_all(b"echo hello; exit\n").await?;
+    /// }
+    /// shell.window_change(WindowSize::new(80, 24))?;
+    /// println!("{}", shell.wait_with_output().await?.stdout_text());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn shell(&self) -> Command {
+        Command::new(self, Program::Shell).pty(PtyRequest::from_env())
+    }
+
+    /// A subsystem by name (RFC 4254 section 6.5), usually used as one stream: `conn.subsystem("sftp").stream()`.
+    pub fn subsystem(&self, name: impl Into<String>) -> Command {
+        Command::new(self, Program::Subsystem(name.into()))
+    }
+
+    /// Opens a channel of any kind and makes it one stream of bytes, without asking for anything on it: for
+    /// `direct-tcpip` and the like.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the channel is closed.
+    ///
+    /// # Errors
+    /// The channel could not be opened.
+    pub async fn open_stream(
+        &self,
+        request: OpenRequest,
+        options: ChannelOptions,
+    ) -> Result<ChannelStream, CommandError> {
+        let mut command = Command::new(self, Program::Nothing).options(options);
+        command.open = request;
+        command.stream().await
+    }
+}
+
+/// # What to run, and how
+impl Command {
+    fn new(conn: &ConnectionRef, program: Program) -> Self {
+        Self {
+            conn: conn.clone(),
+            open: OpenRequest::Session,
+            program,
+            env: Vec::new(),
+            pty: None,
+            stdin: None,
+            stdout: None,
+            stderr: None,
+            unread_cap: DEFAULT_UNREAD,
+            deadline: None,
+            on_cancel: None,
+            options: ChannelOptions::default(),
+        }
+    }
+
+    /// Adds an argument, quoted. Does nothing for shells and subsystems, which have none.
+    pub fn arg(mut self, word: impl AsRef<[u8]>) -> Self {
+        if let Program::Line(line) = &mut self.program {
+            line.arg(word);
+        }
+        self
+    }
+
+    /// Adds arguments, each quoted.
+    pub fn args<W: AsRef<[u8]>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
+        if let Program::Line(line) = &mut self.program {
+            line.args(words);
+        }
+        self
+    }
+
+    /// Adds text for the shell as it is, after a space: pipes, redirections, wildcards.
+    pub fn raw_arg(mut self, text: impl AsRef<[u8]>) -> Self {
+        if let Program::Line(line) = &mut self.program {
+            line.raw_arg(text);
+        }
+        self
+    }
+
+    /// Sets an environment variable, which the server must accept ([`EnvPolicy::Require`]).
+    pub fn env(self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.env_with(name, value, EnvPolicy::Require)
+    }
+
+    /// Sets an environment variable, and what happens if the server refuses it.
+    pub fn env_with(mut self, name: impl Into<String>, value: impl Into<String>, policy: EnvPolicy) -> Self {
+        self.env.push(Variable { name: name.into(), value: value.into(), policy });
+        self
+    }
+
+    /// Runs the command in a pseudo-terminal, which must be granted. Its error output then comes in stdout.
+    pub fn pty(mut self, pty: PtyRequest) -> Self {
+        self.pty = Some(pty);
+        self
+    }
+
+    /// Runs a shell without a terminal: a script on its stdin, say.
+    pub fn no_pty(mut self) -> Self {
+        self.pty = None;
+        self
+    }
+
+    /// Sets where standard input comes from.
+    pub fn stdin(mut self, stdin: Stdin) -> Self {
+        self.stdin = Some(stdin);
+        self
+    }
+
+    /// Sets where standard output goes.
+    pub const fn stdout(mut self, stdout: Stdio) -> Self {
+        self.stdout = Some(stdout);
+        self
+    }
+
+    /// Sets where standard error goes.
+    pub const fn stderr(mut self, stderr: Stdio) -> Self {
+        self.stderr = Some(stderr);
+        self
+    }
+
+    /// Sets how many bytes a piped stream keeps that nobody reads while the other one is read. Default 1 MiB.
+    pub const fn unread_cap(mut self, bytes: usize) -> Self {
+        self.unread_cap = bytes;
+        self
+    }
+
+    /// Sets how long all of it may take, opening the channel included. Default: no limit to the command itself; every
+    /// step before has its own.
+    pub const fn deadline(mut self, limit: Duration) -> Self {
+        self.deadline = Some(limit);
+        self
+    }
+
+    /// Sets what happens to the remote command when nobody waits for it any more. Default: [`OnCancel::Hangup`]; for
+    /// [`stream`](Self::stream) a close behind what was written.
+    pub fn on_cancel(mut self, policy: OnCancel) -> Self {
+        self.on_cancel = Some(policy);
+        self
+    }
+
+    /// Sets how the channel is run: budgets, slow-consumer policy, timeouts.
+    pub fn options(mut self, options: ChannelOptions) -> Self {
+        self.options = options;
+        self
+    }
+}

@@ -1,0 +1,181 @@
+//! Writing into a channel from a `poll` function.
+//!
+//! Owns the wait for room in the outbound queue. Bytes are taken into the queue or not at all, so that nothing
+//! reported as written can be lost with a dropped future or writer.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use crate::ChannelHandle;
+use crate::error::{SendError, SendErrorKind};
+
+/// The most that one write takes.
+const MOST_PER_WRITE: usize = 256 << 10;
+
+/// The writing side of a channel. Dropping it sends eof.
+pub(super) struct Outlet {
+    handle: ChannelHandle,
+    waiting: Option<BoxFuture<'static, ()>>,
+}
+
+impl fmt::Debug for Outlet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outlet").field("channel", &self.handle.id()).finish_non_exhaustive()
+    }
+}
+
+impl Outlet {
+    pub(super) const fn new(handle: ChannelHandle) -> Self {
+        Self { handle, waiting: None }
+    }
+
+    pub(super) const fn handle(&self) -> &ChannelHandle {
+        &self.handle
+    }
+
+    /// Waits until there is room, or none is needed any more because the channel is closed. Others may fill it
+    /// before the caller does.
+    pub(super) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.waiting.is_none() && self.try_send(Bytes::new()).is_ok() {
+            return Poll::Ready(());
+        }
+        let handle = &self.handle;
+        let waiting = self.waiting.get_or_insert_with(|| room(handle.clone()).boxed());
+        ready!(waiting.as_mut().poll(cx));
+        self.waiting = None;
+        Poll::Ready(())
+    }
+
+    /// Sends the bytes if there is room; hands them back if there is none.
+    pub(super) fn try_send(&self, data: Bytes) -> Result<Result<(), SendError>, Bytes> {
+        match self.handle.send(data.clone()).now_or_never() {
+            Some(sent) => Ok(sent),
+            None => Err(data),
+        }
+    }
+
+    /// Sends the bytes as soon as there is room. Ready means taken.
+    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, data: &Bytes) -> Poll<Result<(), SendError>> {
+        loop {
+            if self.waiting.is_some() {
+                ready!(self.poll_room(cx));
+            }
+            if let Ok(sent) = self.try_send(data.clone()) {
+                return Poll::Ready(sent);
+            }
+            ready!(self.poll_room(cx));
+        }
+    }
+
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        if self.waiting.is_some() {
+            ready!(self.poll_room(cx));
+        }
+        let piece = from.get(..MOST_PER_WRITE).unwrap_or(from);
+        let data = Bytes::copy_from_slice(piece);
+        Poll::Ready(match ready!(self.poll_send(cx, &data)) {
+            Ok(()) => Ok(data.len()),
+            Err(error) => Err(error.into()),
+        })
+    }
+
+    /// Sends eof behind what was written. Doing so twice, or after the channel's end, is no mistake.
+    pub(super) fn shut(&self) {
+        let _ = self.handle.send_eof();
+    }
+}
+
+impl Drop for Outlet {
+    fn drop(&mut self) {
+        self.shut();
+    }
+}
+
+async fn room(handle: ChannelHandle) {
+    // Nothing to send: what remains of it is the wait.
+    let _ = send_patiently(&handle, Bytes::new()).await;
+}
+
+/// Sends, waiting for room as long as the channel lives: the send timeout means nothing where a command may take its
+/// time with its input.
+pub(super) async fn send_patiently(handle: &ChannelHandle, mut data: Bytes) -> Result<(), SendError> {
+    loop {
+        match handle.send(data).await {
+            Err(SendError { kind: SendErrorKind::Timeout { .. }, data: back, .. }) => data = back,
+            done => return done,
+        }
+    }
+}
+
+/// The standard input of a command: bytes written here go to it.
+///
+/// A write waits while the channel's outbound queue is above its high-water mark, as long as the channel lives: a
+/// command that does not read its input holds its writer up, as with a local pipe. `flush` returns at once, since
+/// nothing is buffered here; [`drained`](Self::drained) waits until the peer's window has taken everything.
+///
+/// Shutting down, and dropping, send eof (SSH_MSG_CHANNEL_EOF, RFC 4254 section 5.3) behind what was written.
+///
+/// # Cancel safety
+/// What a write reported as taken is sent, even if this value is dropped right after; a write that was dropped before
+/// has taken nothing.
+#[derive(Debug)]
+pub struct ChildStdin(pub(super) Outlet);
+
+impl ChildStdin {
+    /// Sends these bytes without copying them. Returns when the outbound queue took all of them.
+    ///
+    /// # Cancel safety
+    /// Nothing was taken if the future is dropped before it returned.
+    ///
+    /// # Errors
+    /// The channel is closed, or eof was sent. The data comes back whole.
+    pub async fn send(&mut self, data: impl Into<Bytes> + Send) -> Result<(), SendError> {
+        send_patiently(self.0.handle(), data.into()).await
+    }
+
+    /// Waits until everything written so far was taken by the peer's window.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    ///
+    /// # Errors
+    /// The channel ended before.
+    pub async fn drained(&self) -> io::Result<()> {
+        self.0.handle().flush().await.map_err(Into::into)
+    }
+}
+
+macro_rules! async_write {
+    ($type:ty, $self:ident => $outlet:expr) => {
+        impl tokio::io::AsyncWrite for $type {
+            fn poll_write(
+                mut self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                from: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                let $self = &mut *self;
+                $outlet.poll_write(cx, from)
+            }
+
+            fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+
+            fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                let $self = &*self;
+                $outlet.shut();
+                Poll::Ready(Ok(()))
+            }
+        }
+    };
+}
+
+pub(super) use async_write;
+
+async_write!(ChildStdin, this => this.0);
