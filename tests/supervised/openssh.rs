@@ -49,7 +49,8 @@ fn a_remote_process_that_is_killed_is_started_again_until_the_server_goes() {
 }
 
 async fn killed_and_back() {
-    let sshd = Sshd::builder().start().unwrap();
+    // A bash that sshd starts reads ~/.bashrc, unless it takes itself for a nested one.
+    let sshd = Sshd::builder().config("SetEnv SHLVL=2").start().unwrap();
     let config = ClientConfig::new("127.0.0.1", sshd.user())
         .port(sshd.port())
         .auth(Auth::new().identity(Identity::load(sshd.identity(), None).await.unwrap()))

@@ -41,7 +41,7 @@ pub(crate) struct Seen {
 pub(crate) struct Peer {
     pub(crate) conn: ConnectionRef,
     shared: Arc<Shared>,
-    session: tokio::task::JoinHandle<()>,
+    wire: tokio::task::JoinHandle<()>,
 }
 
 impl Peer {
@@ -52,9 +52,13 @@ impl Peer {
             keys: vec![PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519).unwrap()],
             ..server::Config::default()
         };
-        let (near, far) = tokio::io::duplex(1 << 16);
+        let (near, mut left) = tokio::io::duplex(1 << 16);
+        let (mut right, far) = tokio::io::duplex(1 << 16);
+        let wire = tokio::spawn(async move {
+            let _however_it_ended = tokio::io::copy_bidirectional(&mut left, &mut right).await;
+        });
         let handler = Handler(Arc::clone(&shared));
-        let session = tokio::spawn(async move {
+        tokio::spawn(async move {
             let session = server::run_stream(Arc::new(config), far, handler).await.unwrap();
             let _however_it_ended = session.await;
         });
@@ -62,7 +66,7 @@ impl Peer {
             .auth(Auth::new().none())
             .host_key(HostKeyPolicy::danger_accept_anything());
         let conn = Client::new(config).connect_stream(near).await.unwrap();
-        Self { conn, shared, session }
+        Self { conn, shared, wire }
     }
 
     pub(crate) fn opens(&self, plan: Opens) {
@@ -91,7 +95,7 @@ impl Peer {
 
     /// Cuts the wire.
     pub(crate) fn cut(&self) {
-        self.session.abort();
+        self.wire.abort();
     }
 
     /// Waits until the connection has that many channels.
@@ -104,7 +108,7 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        self.session.abort();
+        self.wire.abort();
     }
 }
 
