@@ -117,5 +117,8 @@ async fn a_queued_call_gets_its_error_when_the_channel_is_stopped() {
     state(&channel, is_backoff).await;
     let (answer, ()) = tokio::join!(biased; channel.call(Say::Ask, LONG), async { channel.stop() });
     assert!(matches!(answer, Err(SupervisedCallError::Call(CallError::Closed))), "{answer:?}");
-    assert!(matches!(channel.call(Say::Ask, LONG).await, Err(SupervisedCallError::NotUp(NotUp::Over { .. }))));
+    assert!(matches!(
+        channel.call(Say::Ask, LONG).await,
+        Err(SupervisedCallError::NotUp(NotUp::Over { .. }))
+    ));
 }
