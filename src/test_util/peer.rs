@@ -47,7 +47,6 @@ pub async fn scripted(config: ScriptConfig) -> (ConnectionRef, ScriptedPeer) {
         rekey: config.rekey,
         span: tracing::info_span!("ssh_up"),
         phases,
-        span: tracing::info_span!("ssh_connection", host = "scripted"),
         down: Arc::clone(&sink.down),
     });
     let actor = match started.await {
