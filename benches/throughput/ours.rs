@@ -6,6 +6,7 @@ use bytes::Bytes;
 use ractor_ssh::auth::{Auth, Identity};
 use ractor_ssh::config::Limits;
 use ractor_ssh::host_key::HostKeyPolicy;
+use ractor_ssh::wire::codes::DataType;
 use ractor_ssh::wire::keys::PrivateKey;
 use ractor_ssh::{
     BoxError, ChannelContext, ChannelMsg, ChannelRef, Client, ClientChannel, ClientConfig, ConnectionRef,
@@ -142,7 +143,7 @@ impl ClientChannel for Count {
         _: &mut ChannelContext<Self>,
     ) -> Result<Next, BoxError> {
         match msg {
-            ChannelMsg::Data { data, .. } => self.bytes += data.len() as u64,
+            ChannelMsg::Data { data_type: DataType::Normal, data } => self.bytes += data.len() as u64,
             ChannelMsg::Closed { .. } => tell(&mut self.done, self.bytes),
             _ => {}
         }

@@ -45,7 +45,6 @@ pub async fn scripted(config: ScriptConfig) -> (ConnectionRef, ScriptedPeer) {
         limits: config.limits,
         keepalive: config.keepalive,
         rekey: config.rekey,
-        span: tracing::info_span!("ssh_up"),
         phases,
         down: Arc::clone(&sink.down),
     });

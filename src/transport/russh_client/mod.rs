@@ -6,6 +6,8 @@ mod establish;
 mod handler;
 mod link;
 mod rekey;
+#[cfg(test)]
+mod tests;
 mod transport;
 
 pub(crate) use crate::transport::russh_common::AlgorithmLists;

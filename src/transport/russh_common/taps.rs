@@ -35,11 +35,15 @@ enum Tap {
         port: Arc<Port>,
         read: ChannelReadHalf,
     },
+    /// We have closed the channel before its confirmation was reported here.
+    Forgotten,
 }
 
 #[derive(Debug)]
 struct Entry<X> {
     tap: Tap,
+    /// russh has reported the confirmation. It tells the opener first, who may be here sooner.
+    confirmed: bool,
     /// Told when the peer's window grows.
     window: Arc<Notify>,
     /// What the peer may still send by russh's book. On the client; a server's window is not one value for ever.
@@ -90,7 +94,26 @@ impl<X> Taps<X> {
     where
         X: Default,
     {
-        drop(self.insert(id, Tap::Early { arrived: Vec::new() }, X::default()));
+        let mut state = self.lock();
+        let entry = state.entries.entry(id).or_insert_with(|| self.entry());
+        entry.confirmed = true;
+        if matches!(entry.tap, Tap::Forgotten) {
+            state.remove(id);
+        }
+    }
+
+    fn entry(&self) -> Entry<X>
+    where
+        X: Default,
+    {
+        Entry {
+            tap: Tap::Early { arrived: Vec::new() },
+            confirmed: false,
+            window: Arc::new(Notify::new()),
+            credit: self.window,
+            granted: false,
+            extra: X::default(),
+        }
     }
 
     /// Gives a confirmed channel its port, with all that arrived so far. Returns what to wait for when the window is
@@ -100,12 +123,15 @@ impl<X> Taps<X> {
         id: ChannelId,
         port: &Arc<Port>,
         mut read: ChannelReadHalf,
-    ) -> Option<Arc<Notify>> {
+    ) -> Option<Arc<Notify>>
+    where
+        X: Default,
+    {
         let mut state = self.lock();
         if state.down.is_some() {
             return None;
         }
-        let entry = state.entries.get_mut(&id)?;
+        let entry = state.entries.entry(id).or_insert_with(|| self.entry());
         let window = Arc::clone(&entry.window);
         newest(&mut read);
         let live = Tap::Live { port: Arc::clone(port), read };
@@ -143,7 +169,14 @@ impl<X> Taps<X> {
 
     fn insert(&self, id: ChannelId, tap: Tap, extra: X) -> Option<Arc<Notify>> {
         let window = Arc::new(Notify::new());
-        let entry = Entry { tap, window: Arc::clone(&window), credit: self.window, granted: false, extra };
+        let entry = Entry {
+            tap,
+            confirmed: true,
+            window: Arc::clone(&window),
+            credit: self.window,
+            granted: false,
+            extra,
+        };
         let mut state = self.lock();
         if state.down.is_some() {
             drop(state);
@@ -205,6 +238,7 @@ impl<X> Taps<X> {
                 };
                 Some((Arc::clone(port), bytes))
             }
+            Tap::Forgotten => None,
         };
         state.granted += granted;
         drop(state);
@@ -217,7 +251,7 @@ impl<X> Taps<X> {
     pub(in crate::transport) fn event(&self, id: ChannelId, msg: ChannelMsg) -> bool {
         let mut state = self.lock();
         match state.entries.get_mut(&id).map(|entry| &mut entry.tap) {
-            None => false,
+            None | Some(Tap::Forgotten) => false,
             Some(Tap::Early { arrived }) => {
                 let charge = self.early.charge(msg.payload_len());
                 arrived.push(Early::Event(msg, charge));
@@ -236,7 +270,7 @@ impl<X> Taps<X> {
     pub(in crate::transport) fn reply(&self, id: ChannelId, success: bool) {
         let mut state = self.lock();
         match state.entries.get_mut(&id).map(|entry| &mut entry.tap) {
-            None => {}
+            None | Some(Tap::Forgotten) => {}
             Some(Tap::Early { arrived }) => arrived.push(Early::Reply(success)),
             Some(Tap::Live { port, read }) => {
                 newest(read);
@@ -263,7 +297,7 @@ impl<X> Taps<X> {
     pub(in crate::transport) fn closed(&self, id: ChannelId) {
         let mut state = self.lock();
         match state.entries.get_mut(&id).map(|entry| &mut entry.tap) {
-            None => {}
+            None | Some(Tap::Forgotten) => {}
             Some(Tap::Early { arrived }) => arrived.push(Early::Closed),
             Some(Tap::Live { .. }) => {
                 let entry = state.remove(id);
@@ -277,8 +311,13 @@ impl<X> Taps<X> {
 
     /// We have closed the channel: nothing of it is of interest any more.
     pub(in crate::transport) fn forget(&self, id: ChannelId) {
-        let entry = self.lock().remove(id);
-        drop(entry);
+        let mut state = self.lock();
+        let tap = match state.entries.get_mut(&id) {
+            Some(entry) if !entry.confirmed => Some(std::mem::replace(&mut entry.tap, Tap::Forgotten)),
+            _ => state.remove(id).map(|entry| entry.tap),
+        };
+        drop(state);
+        drop(tap);
     }
 
     /// The connection is gone. True the first time.
