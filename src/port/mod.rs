@@ -11,6 +11,8 @@ pub(crate) mod inbox;
 pub(crate) mod link;
 pub(crate) mod outbox;
 pub(crate) mod state;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use link::{Link, LinkClosed};
 pub(crate) use outbox::Outgoing;

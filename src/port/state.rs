@@ -401,6 +401,11 @@ impl Port {
             tracing::debug!(channel = %self.key, "the peer has not answered our close in time");
         }
         self.inbox.close(CloseReason::Local);
+        // Requests whose answer has not come get none any more.
+        let ended = self.outbox.end(CloseReason::Local, false);
+        if ended.tell {
+            self.inbox.tell(Notice::Room);
+        }
         self.gone();
     }
 
