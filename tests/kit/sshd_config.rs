@@ -112,9 +112,11 @@ impl SshdBuilder {
         })
     }
 
-    /// The configuration file. `tag` goes into the environment of what users run.
+    /// The configuration file. `tag` goes into the environment of what users run, and so does a home of its own: the
+    /// start-up files of the one who runs the tests (bash reads them for every command) would take time and locks.
     pub(super) fn text(&self, port: u16, directory: &Path, files: &Files<'_>, tag: &str) -> String {
         let mut text = String::new();
+        let tag = format!("{tag} HOME={}", directory.display());
         let mut line = |words: &str| writeln!(text, "{words}").expect("writing to a string");
         line(&format!("ListenAddress 127.0.0.1:{port}"));
         if !self.names("PidFile") {
