@@ -13,8 +13,9 @@ use std::process::ExitCode;
 mod core;
 #[path = "../kit/mod.rs"]
 mod kit;
+mod session;
 mod smoke;
 
 fn main() -> ExitCode {
-    kit::run([core::trials(), smoke::trials()].into_iter().flatten().collect())
+    kit::run([core::trials(), session::trials(), smoke::trials()].into_iter().flatten().collect())
 }
