@@ -15,13 +15,14 @@ mod core;
 #[path = "../kit/mod.rs"]
 mod kit;
 mod rekey;
+mod session;
 mod slow_consumer;
 mod smoke;
 mod transfer;
 
 fn main() -> ExitCode {
     kit::run(
-        [core::trials(), transfer::trials(), rekey::trials(), slow_consumer::trials(), smoke::trials()]
+        [core::trials(), transfer::trials(), rekey::trials(), slow_consumer::trials(), session::trials(), smoke::trials()]
             .into_iter()
             .flatten()
             .collect(),
