@@ -33,7 +33,12 @@ impl server::Handler for Obliging {
         Ok(())
     }
 
-    async fn exec_request(&mut self, id: ChannelId, _: &[u8], session: &mut Session) -> Result<(), Self::Error> {
+    async fn exec_request(
+        &mut self,
+        id: ChannelId,
+        _: &[u8],
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
         session.channel_success(id)?;
         session.exit_status_request(id, 0)?;
         session.close(id)
@@ -64,7 +69,11 @@ impl ClientChannel for Run {
         Ok(ctx.exec("anything").await?)
     }
 
-    async fn handle_ssh_msg(&mut self, _: ChannelMsg, _: &mut ChannelContext<Self>) -> Result<Next, BoxError> {
+    async fn handle_ssh_msg(
+        &mut self,
+        _: ChannelMsg,
+        _: &mut ChannelContext<Self>,
+    ) -> Result<Next, BoxError> {
         Ok(Next::Continue)
     }
 }
