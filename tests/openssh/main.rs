@@ -22,9 +22,16 @@ mod transfer;
 
 fn main() -> ExitCode {
     kit::run(
-        [core::trials(), transfer::trials(), rekey::trials(), slow_consumer::trials(), session::trials(), smoke::trials()]
-            .into_iter()
-            .flatten()
-            .collect(),
+        [
+            core::trials(),
+            transfer::trials(),
+            rekey::trials(),
+            slow_consumer::trials(),
+            session::trials(),
+            smoke::trials(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
     )
 }

@@ -20,10 +20,18 @@ const MIB: usize = 1 << 20;
 pub(crate) fn trials() -> Vec<Trial> {
     const SERVER: Peer = Peer::OpenSshServer;
     vec![
-        peer_test("slow_consumer::an_unread_channel_within_its_budget_disturbs_nobody", SERVER, within_budget),
+        peer_test(
+            "slow_consumer::an_unread_channel_within_its_budget_disturbs_nobody",
+            SERVER,
+            within_budget,
+        ),
         peer_test("slow_consumer::one_that_wakes_up_in_time_loses_nothing", SERVER, wakes_up),
         peer_test("slow_consumer::the_culprit_is_ended_and_its_siblings_go_on", SERVER, culprit),
-        peer_test("slow_consumer::many_channels_within_their_budgets_shut_nothing_for_long", SERVER, many_small),
+        peer_test(
+            "slow_consumer::many_channels_within_their_budgets_shut_nothing_for_long",
+            SERVER,
+            many_small,
+        ),
         peer_test("slow_consumer::a_pause_is_neither_a_dead_peer_nor_a_failed_rekey", SERVER, pause_is_ours),
         peer_test("slow_consumer::fail_ends_the_channel_at_its_budget", SERVER, fail_policy),
         peer_test("slow_consumer::an_isolated_one_has_a_connection_of_its_own", SERVER, isolated),
@@ -153,8 +161,10 @@ async fn pause_is_ours() {
         async move { conn.rekey().await }
     });
     let long = Duration::from_millis(1500);
-    becomes_true("that takes longer than a dead peer would", || async { counters(&conn).await.paused_for > long })
-        .await;
+    becomes_true("that takes longer than a dead peer would", || async {
+        counters(&conn).await.paused_for > long
+    })
+    .await;
     assert!(!rekey.is_finished(), "no keys can be exchanged unread");
     wake.send_replace(true);
     let (taken, _) = end_of(end).await;
