@@ -13,6 +13,8 @@ use russh::server::{self, ChannelOpenHandle, Msg, Session};
 use russh::{Channel, ChannelId, ChannelOpenFailure};
 use tokio::sync::watch;
 
+use crate::probe::within;
+
 /// What to do with the next opens.
 pub(crate) enum Opens {
     Accept,
@@ -80,7 +82,8 @@ impl Peer {
 
     /// Waits until the server has seen that.
     pub(crate) async fn sees(&self, what: impl FnMut(&Seen) -> bool) -> Seen {
-        *self.shared.seen.subscribe().wait_for(what).await.unwrap()
+        let mut seen = self.shared.seen.subscribe();
+        *within(seen.wait_for(what)).await.unwrap()
     }
 
     /// Confirms the opens that were held back.
@@ -100,9 +103,12 @@ impl Peer {
 
     /// Waits until the connection has that many channels.
     pub(crate) async fn channels(&self, number: usize) {
-        while self.conn.info().await.unwrap().channels.len() != number {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        within(async {
+            while self.conn.info().await.unwrap().channels.len() != number {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        })
+        .await;
     }
 }
 

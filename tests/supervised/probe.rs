@@ -112,12 +112,18 @@ impl ClientChannel for Probe {
     }
 }
 
+/// Waits an hour at most, which paused time lets pass at once when nothing else happens.
+pub(crate) async fn within<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(3_600), work).await.expect("it never happens")
+}
+
 /// Waits until the channel is in such a state.
 pub(crate) async fn state(
     channel: &SupervisedRef<Probe>,
     which: impl FnMut(&SupervisedState) -> bool,
 ) -> SupervisedState {
-    channel.states().wait_for(which).await.unwrap().clone()
+    let mut states = channel.states();
+    within(states.wait_for(which)).await.unwrap().clone()
 }
 
 pub(crate) fn is_backoff(state: &SupervisedState) -> bool {
