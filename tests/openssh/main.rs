@@ -12,8 +12,10 @@ use std::process::ExitCode;
 
 mod common;
 mod core;
+mod endings;
 #[path = "../kit/mod.rs"]
 mod kit;
+mod limits;
 mod rekey;
 mod slow_consumer;
 mod smoke;
@@ -21,7 +23,7 @@ mod transfer;
 
 fn main() -> ExitCode {
     kit::run(
-        [core::trials(), transfer::trials(), rekey::trials(), slow_consumer::trials(), smoke::trials()]
+        [core::trials(), transfer::trials(), rekey::trials(), slow_consumer::trials(), endings::trials(), limits::trials(), smoke::trials()]
             .into_iter()
             .flatten()
             .collect(),
