@@ -10,7 +10,9 @@ use ractor_ssh::{BoxError, ChannelContext, ChannelMsg, ClientChannel, Next};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use crate::common::{Bulk, Echo, Take, Tell, becomes_true, config, connect, end_of, exec, info, no_channels_left, soon};
+use crate::common::{
+    Bulk, Echo, Take, Tell, becomes_true, config, connect, end_of, exec, info, no_channels_left, soon,
+};
 use crate::kit::{Peer, Sshd, peer_test};
 
 const MIB: u64 = 1 << 20;
