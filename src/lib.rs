@@ -49,6 +49,7 @@ pub mod error;
 pub mod host_key;
 pub mod observe;
 pub mod session;
+pub mod supervised;
 pub mod supervision;
 pub mod wire;
 
@@ -61,6 +62,8 @@ mod handle;
 mod port;
 #[cfg(feature = "server")]
 mod server;
+#[cfg(feature = "test-util")]
+pub mod test_util;
 mod transport;
 
 pub use behaviour::{
@@ -73,6 +76,7 @@ pub use connect_error::ConnectError;
 pub use error::BoxError;
 pub use handle::ConnectionRef;
 pub use port::event::ChannelMsg;
+pub use supervised::{ChannelSpec, Incarnation, SupervisedRef};
 pub use wire::id::ChannelKey;
 
 pub use bytes;

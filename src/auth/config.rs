@@ -90,6 +90,21 @@ impl Auth {
         Self { sources: Arc::new(Vec::new()), max_attempts: 6, max_asks: 1, allow_rsa_sha1: false }
     }
 
+    /// What OpenSSH would try: the agent of `SSH_AUTH_SOCK` if there is one, then those of `~/.ssh/id_ed25519`,
+    /// `id_ecdsa` and `id_rsa` that exist. A key that needs a passphrase is passed over; add it by
+    /// [`identity_file`](Self::identity_file) with a way to ask.
+    #[must_use]
+    pub fn usual() -> Self {
+        let home = std::env::home_dir().unwrap_or_default().join(".ssh");
+        ["id_ed25519", "id_ecdsa", "id_rsa"]
+            .map(|name| home.join(name))
+            .into_iter()
+            .filter(|path| path.is_file())
+            .fold(Self::new().agent(AgentMode::IfAvailable), |auth, path| {
+                auth.identity_file(IdentityFile::new(path))
+            })
+    }
+
     /// Adds the `none` method (RFC 4252 section 5.2), for servers that ask for nothing.
     #[must_use]
     pub fn none(self) -> Self {

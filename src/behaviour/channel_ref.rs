@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::time::Duration;
 
-use ractor::{ActorCell, ActorRef, RpcReplyPort};
+use ractor::{ActorCell, ActorRef, MessagingErr, RpcReplyPort};
 
 use super::handle::ChannelHandle;
 use super::msg::ActorMsg;
@@ -58,6 +58,15 @@ impl<C: Behaviour<R>, R: Role> ChannelRef<C, R> {
         self.actor.cast(ActorMsg::User(msg)).map_err(|_| CallError::Closed)
     }
 
+    /// As [`cast`](Self::cast), and gives the message back if it was not taken.
+    pub(crate) fn offer(&self, msg: C::Msg) -> Result<(), C::Msg> {
+        match self.actor.cast(ActorMsg::User(msg)) {
+            Err(MessagingErr::SendErr(ActorMsg::User(msg))) => Err(msg),
+            // The other errors are about messages of another type.
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     /// Sends a message with a reply port and waits for the answer.
     ///
     /// # Cancel safety
@@ -85,12 +94,20 @@ impl<C: Behaviour<R>, R: Role> ChannelRef<C, R> {
     /// # Cancel safety
     /// Can be dropped and called again.
     pub async fn wait(&self) -> StopReason {
-        self.handle.port().exited().await
+        let port = self.handle.port();
+        tokio::select! {
+            biased;
+            reason = port.exited() => reason,
+            // A connection that was killed cannot say how its channels ended; killed with it is how.
+            _ = self.actor.wait(None) => port.exit().cloned().unwrap_or(StopReason::Killed),
+        }
     }
 
     /// Stops the actor after the message it is handling: `terminate` runs, the channel is closed.
     pub fn stop(&self, reason: impl Into<String>) {
-        self.actor.stop(Some(reason.into()));
+        let reason = reason.into();
+        self.handle.port().note_stop(&reason);
+        self.actor.stop(Some(reason));
     }
 
     /// Kills the actor at its next await: `terminate` does not run, the channel is closed.

@@ -146,7 +146,7 @@ impl<C: Behaviour<R>, R: Role> ChannelContext<C, R> {
     pub fn close_with(&self, owner: &ActorCell) {
         self.myself.get_cell().monitor(owner.clone());
         if owner.get_status() >= ActorStatus::Stopping {
-            self.myself.stop(Some("its owner has ended".to_owned()));
+            self.myself().stop("its owner has ended");
         }
     }
 

@@ -6,10 +6,12 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::behaviour::msg::ActorMsg;
 use crate::behaviour::{Behaviour, ChannelContext, ChannelHandle, ChannelRef, HandleTimeouts, Next, Role};
@@ -23,9 +25,36 @@ use crate::port::inbox::{Arrived, Notice};
 const TURN_BYTES: usize = 256 << 10;
 /// Events handled before other messages get their turn.
 const TURN_EVENTS: usize = 256;
+/// Time after which other messages get their turn: behind a slow callback, after each event.
+const TURN_TIME: Duration = Duration::from_millis(1);
 
 /// The opener's answer.
-pub(crate) type Opened<C, R> = oneshot::Sender<Result<ChannelRef<C, R>, OpenError>>;
+pub(crate) type Opened<C, R> = oneshot::Sender<Result<Unclaimed<C, R>, OpenError>>;
+
+/// A channel on its way to its opener. It is stopped if it does not get there.
+pub(crate) struct Unclaimed<C: Behaviour<R>, R: Role> {
+    channel: ChannelRef<C, R>,
+    claimed: bool,
+}
+
+impl<C: Behaviour<R>, R: Role> Unclaimed<C, R> {
+    const fn new(channel: ChannelRef<C, R>) -> Self {
+        Self { channel, claimed: false }
+    }
+
+    pub(super) fn claim(mut self) -> ChannelRef<C, R> {
+        self.claimed = true;
+        self.channel.clone()
+    }
+}
+
+impl<C: Behaviour<R>, R: Role> Drop for Unclaimed<C, R> {
+    fn drop(&mut self) {
+        if !self.claimed {
+            self.channel.stop("its opener went away");
+        }
+    }
+}
 
 /// What a channel actor starts with.
 pub(crate) struct Arguments<C: Behaviour<R>, R: Role> {
@@ -97,10 +126,9 @@ impl<C: Behaviour<R>, R: Role> Actor for ChannelActor<C, R> {
             });
         }));
         state.ctx.attached();
-        let Some(opened) = state.opened.take() else { return Ok(()) };
-        let address = ChannelRef::new(myself.clone(), ChannelHandle::clone(&state.ctx));
-        if opened.send(Ok(address)).is_err() {
-            return state.stop(&myself, StopReason::Stopped("its opener went away".into())).await;
+        if let Some(opened) = state.opened.take() {
+            let handle = ChannelHandle::clone(&state.ctx);
+            let _ = opened.send(Ok(Unclaimed::new(ChannelRef::new(myself, handle))));
         }
         Ok(())
     }
@@ -128,7 +156,8 @@ impl<C: Behaviour<R>, R: Role> Actor for ChannelActor<C, R> {
         _myself: ActorRef<Self::Msg>,
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        state.end(StopReason::Stopped("by its supervisor or owner".into())).await;
+        let note = state.port.stop_note().unwrap_or_else(|| "by its supervisor or owner".into());
+        state.end(StopReason::Stopped(note)).await;
         Ok(())
     }
 }
@@ -137,11 +166,12 @@ impl<C: Behaviour<R>, R: Role> State<C, R> {
     /// Handles what is in the inbox, up to one turn's worth.
     async fn take_turn(&mut self, myself: &ActorRef<ActorMsg<C::Msg>>) -> Result<(), StopReason> {
         let mut bytes = 0;
+        let began = Instant::now();
         for _ in 0..TURN_EVENTS {
             let Some(arrived) = self.next_event() else { return Ok(()) };
             bytes += arrived.msg.payload_len();
             self.deliver(arrived).await?;
-            if bytes >= TURN_BYTES {
+            if bytes >= TURN_BYTES || began.elapsed() >= TURN_TIME {
                 break;
             }
         }

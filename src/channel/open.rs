@@ -2,6 +2,7 @@
 
 use tokio::sync::oneshot;
 
+use super::actor::Unclaimed;
 use super::bare::{BareChannel, ChannelEvent, Relay};
 use super::start::Starter;
 use crate::behaviour::{ChannelRef, ClientChannel};
@@ -59,7 +60,10 @@ impl ConnectionRef {
         let adjust = options.window_adjust;
         let start = Box::new(Starter { behaviour, adjust, opened: Some(tx) });
         self.tell(ConnectionMsg::Open(OpenCommand { request, options, start }))?;
-        rx.await.unwrap_or_else(|_| Err(OpenError::Connection(self.error())))
+        match rx.await {
+            Ok(opened) => opened.map(Unclaimed::claim),
+            Err(_) => Err(OpenError::Connection(self.error())),
+        }
     }
 
     /// Opens a channel without a behaviour: `owner` gets a [`ChannelEvent`] for every SSH event, as any Erlang

@@ -47,7 +47,7 @@ impl ClientConfig {
             host: host.into(),
             port: 22,
             user: user.into(),
-            auth: Auth::default(),
+            auth: Auth::usual(),
             host_key: HostKeyPolicy::default(),
             timeouts: Timeouts::default(),
             limits: Limits::default(),

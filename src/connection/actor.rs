@@ -59,6 +59,8 @@ pub(crate) struct State {
     rekeying: Option<Rekeying>,
     /// For how long reading had been stopped in total when the stall clock was last looked at.
     shut_seen: Duration,
+    /// How often it had stopped then.
+    pauses_seen: u64,
     timer: Option<(Instant, JoinHandle<()>)>,
     /// No handle is left: end with the last channel.
     orphaned: bool,
@@ -98,6 +100,7 @@ impl Actor for ConnectionActor {
             rekey: RekeyClock::new(args.rekey, now),
             rekeying: None,
             shut_seen: Duration::ZERO,
+            pauses_seen: 0,
             timer: None,
             orphaned: false,
             deadline: None,
@@ -578,8 +581,9 @@ impl State {
 
     /// Ends a channel that has held up the connection for the stall timeout in total.
     ///
-    /// Its share is its receive budget, or its part of the connection's budget if that is less: so there is a
-    /// culprit whenever reading has stopped.
+    /// Its share is its receive budget, or its part of what keeps reading stopped if that is less: so there is a
+    /// culprit whenever reading has stopped. A channel that is alone holds nobody up but itself: for it, only the
+    /// time counts in which it consumed nothing that would have let reading go on.
     fn check_stall(&mut self, now: Instant) -> Option<Instant> {
         let timeout = self.args.limits.stall_timeout;
         let shut = self.args.budget.shut_total();
@@ -587,11 +591,14 @@ impl State {
         if passed.is_zero() && self.args.budget.shut_since().is_none() {
             return None;
         }
-        let part = self.args.limits.inbound_budget / self.table.len().max(1);
+        let pauses = self.args.budget.pauses();
+        let went_on = pauses != std::mem::replace(&mut self.pauses_seen, pauses);
+        let moves = went_on && self.table.len() == 1;
+        let part = (self.args.budget.low_mark() / self.table.len().max(1)).max(1);
         for entry in self.table.iter_mut() {
             let budget = entry.port.inbox.budget();
             let held = budget.held();
-            if held < budget.budget().min(part) {
+            if held < budget.budget().min(part) || moves {
                 entry.held_up = Duration::ZERO;
                 continue;
             }

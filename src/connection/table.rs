@@ -131,7 +131,10 @@ impl Table {
     /// Which channel an actor that has ended ran.
     pub(super) fn actor_ended(&mut self, actor: ActorId) -> Option<(ChannelKey, Arc<Port>)> {
         let Some(key) = self.by_actor.get(&actor).copied() else {
-            self.ended_early.insert(actor);
+            // Somebody else's actor that was linked to the connection, if none of ours is starting.
+            if self.entries.values().any(|entry| entry.actor == ActorSlot::Awaited) {
+                self.ended_early.insert(actor);
+            }
             return None;
         };
         self.entries.get(&key).map(|entry| (key, Arc::clone(&entry.port)))
@@ -147,11 +150,23 @@ impl Table {
 
     /// The open failed: the channel never was.
     pub(super) fn remove(&mut self, key: ChannelKey) -> bool {
-        self.entries.remove(&key).is_some()
+        self.take_out(key)
     }
 
     fn sweep(&mut self, key: ChannelKey) -> bool {
         let over = self.entries.get(&key).is_some_and(|e| e.gone && e.actor == ActorSlot::Ended);
-        over && self.entries.remove(&key).is_some()
+        over && self.take_out(key)
+    }
+
+    /// What is left of a channel must not hold up the connection: it could not be found any more.
+    fn take_out(&mut self, key: ChannelKey) -> bool {
+        let entry = self.entries.remove(&key);
+        if let Some(entry) = &entry {
+            entry.port.inbox.budget().write_off();
+        }
+        if self.entries.is_empty() {
+            self.ended_early.clear();
+        }
+        entry.is_some()
     }
 }

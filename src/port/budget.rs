@@ -123,6 +123,11 @@ impl ConnectionBudget {
         self.used.load(Ordering::Relaxed)
     }
 
+    /// The mark at which the gate opens again, in bytes: while it is shut, more than that is charged.
+    pub(crate) const fn low_mark(&self) -> usize {
+        self.low
+    }
+
     /// The mark at which the gate shuts, in bytes.
     pub(crate) const fn limit(&self) -> usize {
         self.limit
@@ -218,8 +223,12 @@ impl fmt::Debug for ConnectionBudget {
 pub(crate) struct ChannelBudget {
     connection: Arc<ConnectionBudget>,
     budget: usize,
+    /// Bytes charged here, and [`WRITTEN_OFF`].
     held: AtomicUsize,
 }
+
+/// Set in [`ChannelBudget::held`] once the channel's bytes count no more against the connection.
+const WRITTEN_OFF: usize = 1 << (usize::BITS - 1);
 
 impl ChannelBudget {
     /// An empty account under `connection`. `budget` is in bytes; it is a mark to ask about
@@ -231,14 +240,22 @@ impl ChannelBudget {
     /// Charges one event of `payload` bytes, plus [`PER_EVENT_OVERHEAD`], to channel and connection.
     pub(crate) fn charge(self: &Arc<Self>, payload: usize) -> Charge {
         let bytes = payload.saturating_add(PER_EVENT_OVERHEAD);
-        self.held.fetch_add(bytes, Ordering::Relaxed);
-        self.connection.add(bytes);
+        self.take(bytes);
         Charge { channel: Arc::clone(self), bytes }
+    }
+
+    /// The channel is over: what its consumer still holds counts no more against the connection, which must
+    /// not stand still for it.
+    pub(crate) fn write_off(&self) {
+        let held = self.held.fetch_or(WRITTEN_OFF, Ordering::AcqRel);
+        if held & WRITTEN_OFF == 0 {
+            self.connection.sub(held);
+        }
     }
 
     /// Bytes that this channel has not consumed yet, overhead included.
     pub(crate) fn held(&self) -> usize {
-        self.held.load(Ordering::Relaxed)
+        self.held.load(Ordering::Relaxed) & !WRITTEN_OFF
     }
 
     /// Whether the channel holds more than its budget.
@@ -256,9 +273,18 @@ impl ChannelBudget {
         &self.connection
     }
 
+    /// The connection first, so that it never counts less than its channels hold.
+    fn take(&self, bytes: usize) {
+        self.connection.add(bytes);
+        if self.held.fetch_add(bytes, Ordering::AcqRel) & WRITTEN_OFF != 0 {
+            self.connection.sub(bytes);
+        }
+    }
+
     fn give_back(&self, bytes: usize) {
-        self.held.fetch_sub(bytes, Ordering::Relaxed);
-        self.connection.sub(bytes);
+        if self.held.fetch_sub(bytes, Ordering::AcqRel) & WRITTEN_OFF == 0 {
+            self.connection.sub(bytes);
+        }
     }
 }
 
@@ -288,8 +314,7 @@ impl Charge {
         if Arc::ptr_eq(&self.channel, &other.channel) {
             self.bytes += mem::take(&mut other.bytes);
         } else {
-            self.channel.held.fetch_add(other.bytes, Ordering::Relaxed);
-            self.channel.connection.add(other.bytes);
+            self.channel.take(other.bytes);
             self.bytes += other.bytes;
         }
     }

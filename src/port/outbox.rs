@@ -33,6 +33,10 @@ struct State {
     bytes: usize,
     /// Somebody is driving the queue.
     driven: bool,
+    /// The driver holds an item that has not left yet, CLOSE apart.
+    busy: bool,
+    /// Something that was queued will never be sent.
+    cut: bool,
     eof: bool,
     /// Set once; nothing is queued after it.
     closed: Option<CloseReason>,
@@ -42,6 +46,16 @@ struct State {
     replies: VecDeque<ReplyPort>,
     /// The channel actor wants to be told when there is room.
     wants_room: bool,
+}
+
+/// What the caller of [`Outbox::end`] must do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) struct Ended {
+    /// Drive the queue.
+    pub(crate) drive: bool,
+    /// Tell the channel actor, which waits for room, that there is nothing to wait for any more.
+    pub(crate) tell: bool,
 }
 
 /// The outbound queue of one channel.
@@ -55,6 +69,13 @@ pub(crate) struct Outbox {
     empty: Notify,
     /// Senders from outside wait for room one after another, so each send stays whole and in order.
     turn: tokio::sync::Mutex<()>,
+}
+
+impl State {
+    /// Whether anything but CLOSE has not left yet.
+    fn holds_something(&self) -> bool {
+        self.busy || self.queue.front().is_some_and(|item| !matches!(item, Outgoing::Close))
+    }
 }
 
 impl Outbox {
@@ -111,16 +132,18 @@ impl Outbox {
     /// The driver's next item; `None` ends the drive.
     pub(crate) fn next(&self) -> Option<Outgoing> {
         let mut state = self.lock();
-        if let Some(next) = state.queue.pop_front() {
-            return Some(next);
-        }
-        if std::mem::take(&mut state.close_due) {
-            return Some(Outgoing::Close);
-        }
-        state.driven = false;
+        let next = match state.queue.pop_front() {
+            None if std::mem::take(&mut state.close_due) => Some(Outgoing::Close),
+            next => next,
+        };
+        state.driven = next.is_some();
+        state.busy = next.as_ref().is_some_and(|item| !matches!(item, Outgoing::Close));
+        let idle = !state.busy;
         drop(state);
-        self.empty.notify_waiters();
-        None
+        if idle {
+            self.empty.notify_waiters();
+        }
+        next
     }
 
     /// There is no link yet: what is queued waits for [`Self::resume`].
@@ -159,9 +182,10 @@ impl Outbox {
     }
 
     /// Ends the queue: drops what waits and fails every request and sender. With `say_close`, CLOSE is
-    /// the one thing left to send, unless it was queued before. True when the caller must drive.
-    pub(crate) fn end(&self, reason: CloseReason, say_close: bool) -> bool {
+    /// the one thing left to send, unless it was queued before.
+    pub(crate) fn end(&self, reason: CloseReason, say_close: bool) -> Ended {
         let mut state = self.lock();
+        state.cut |= state.holds_something();
         let close_queued = state.queue.iter().any(|item| matches!(item, Outgoing::Close));
         let open = state.closed.is_none();
         if open {
@@ -171,11 +195,12 @@ impl Outbox {
         state.bytes = 0;
         let dropped = (std::mem::take(&mut state.queue), std::mem::take(&mut state.replies));
         let drive = state.close_due && !std::mem::replace(&mut state.driven, true);
+        let tell = std::mem::take(&mut state.wants_room);
         drop(state);
         drop(dropped);
         self.room.notify_waiters();
         self.empty.notify_waiters();
-        drive
+        Ended { drive, tell }
     }
 
     /// Whether more than the high-water mark waits.
@@ -215,16 +240,18 @@ impl Outbox {
         }
     }
 
-    /// Waits until everything queued before was taken by the transport, or the channel is over.
+    /// Waits until everything queued before was taken by the transport; CLOSE does not count. Fails when
+    /// something was dropped.
     pub(crate) async fn drained(&self) -> Result<(), CloseReason> {
         loop {
             let empty = self.empty.notified();
             {
                 let state = self.lock();
-                match &state.closed {
-                    Some(reason) if !matches!(reason, CloseReason::Local) => return Err(reason.clone()),
-                    _ if !state.driven => return Ok(()),
-                    _ => {}
+                if state.cut {
+                    return Err(state.closed.clone().unwrap_or(CloseReason::Local));
+                }
+                if !state.holds_something() {
+                    return Ok(());
                 }
             }
             empty.await;

@@ -30,6 +30,10 @@ use crate::wire::codes::DataType;
 use crate::wire::id::ChannelKey;
 use crate::wire::request::ChannelRequest;
 
+/// Events are charged more than their payload. A peer that uses its whole window in ordinary packets must not be over a
+/// budget of that size: so much more, as a part of the budget, is let pass.
+const OVERHEAD_SLACK: usize = 32;
+
 /// Called once, when nothing of the channel is left on the wire.
 pub(crate) type OnGone = Box<dyn FnOnce() + Send + Sync>;
 
@@ -79,6 +83,8 @@ pub(crate) struct Port {
     /// The peer's CLOSE is here, or the connection is gone: no CLOSE of ours is needed.
     peer_closed: AtomicBool,
     on_gone: std::sync::Mutex<Option<OnGone>>,
+    /// What the channel's actor was stopped for from outside.
+    stop_note: OnceLock<Arc<str>>,
     /// Why the channel's actor ended.
     exit: SetOnce<StopReason>,
 }
@@ -106,6 +112,7 @@ impl Port {
             aborted: AtomicBool::new(false),
             peer_closed: AtomicBool::new(false),
             on_gone: std::sync::Mutex::new(Some(setup.on_gone)),
+            stop_note: OnceLock::new(),
             exit: SetOnce::new(),
         })
     }
@@ -124,16 +131,20 @@ impl Port {
         }
     }
 
-    /// An event arrived. Never waits.
-    pub(crate) fn deliver(self: &Arc<Self>, msg: ChannelMsg) {
+    /// An event arrived. Never waits. False when the channel is over and nobody will see it.
+    pub(crate) fn deliver(self: &Arc<Self>, msg: ChannelMsg) -> bool {
         let len = msg.payload_len() as u64;
         self.counters.bytes_in.fetch_add(len, Ordering::Relaxed);
         self.touch();
         let taken = self.inbox.push(msg);
-        if taken && self.fail_over_budget && self.inbox.budget().is_over() {
-            let budget = self.inbox.budget();
+        let budget = self.inbox.budget();
+        if taken
+            && self.fail_over_budget
+            && budget.held() > budget.budget() + budget.budget() / OVERHEAD_SLACK
+        {
             self.abort(CloseReason::OverBudget { held: budget.held(), budget: budget.budget() });
         }
+        taken
     }
 
     /// The answer to our oldest outstanding request arrived. False when none was outstanding.
@@ -155,7 +166,10 @@ impl Port {
     fn over(&self, reason: CloseReason) {
         self.peer_closed.store(true, Ordering::Release);
         self.inbox.close(reason.clone());
-        self.outbox.end(reason, false);
+        let ended = self.outbox.end(reason, false);
+        if ended.tell {
+            self.inbox.tell(Notice::Room);
+        }
         self.stop_driver();
         self.gone();
     }
@@ -212,10 +226,10 @@ impl Port {
 
     /// Closes after everything queued has been sent, or when the close timeout is over. Idempotent.
     pub(crate) fn close(self: &Arc<Self>) {
-        if self.outbox.push(Outgoing::Close).is_ok_and(|drive| drive) {
-            self.drive();
-        } else if self.outbox.bytes() > 0 && !self.aborted.load(Ordering::Acquire) {
-            self.limit_close();
+        match self.outbox.push(Outgoing::Close) {
+            Ok(true) => self.drive(),
+            Ok(false) => self.limit_close(),
+            Err(_) => {}
         }
     }
 
@@ -236,6 +250,16 @@ impl Port {
     pub(crate) fn finish(self: &Arc<Self>) {
         self.inbox.discard();
         self.close();
+    }
+
+    /// Notes what the channel's actor is being stopped for; ractor does not tell it. Only the first note counts.
+    pub(crate) fn note_stop(&self, reason: &str) {
+        let _ = self.stop_note.set(reason.into());
+    }
+
+    /// What the channel's actor was stopped for.
+    pub(crate) fn stop_note(&self) -> Option<Arc<str>> {
+        self.stop_note.get().cloned()
     }
 
     /// Notes why the channel's actor ended. Only the first reason counts.
@@ -260,11 +284,15 @@ impl Port {
     }
 
     fn hang_up(self: &Arc<Self>, reason: CloseReason) {
-        let drive = self.outbox.end(reason, true);
+        let ended = self.outbox.end(reason, true);
         self.stop_driver();
-        if drive {
+        if ended.drive {
             self.drive();
         }
+        if ended.tell {
+            self.inbox.tell(Notice::Room);
+        }
+        self.inbox.budget().write_off();
     }
 
     /// Wakes the driver if there is one; a later one will see the flag.
@@ -287,6 +315,7 @@ impl Port {
 
     /// Drives the outbox: here and now as far as that goes without waiting, in a task from there on.
     fn drive(self: &Arc<Self>) {
+        let _runtime = self.runtime.enter();
         let mut driver = Box::pin(Arc::clone(self).run());
         if driver.as_mut().now_or_never().is_none() {
             self.runtime.spawn(driver);
@@ -294,7 +323,17 @@ impl Port {
     }
 
     async fn run(self: Arc<Self>) {
-        let Some(link) = self.link.get() else { return self.outbox.suspend() };
+        let link = match self.link.get() {
+            Some(link) => link,
+            None => {
+                self.outbox.suspend();
+                // It may have come in between.
+                match self.link.get() {
+                    Some(link) if self.outbox.resume() => link,
+                    _ => return,
+                }
+            }
+        };
         while let Some(item) = self.outbox.next() {
             if matches!(item, Outgoing::Close) {
                 self.say_close().await;
@@ -305,7 +344,11 @@ impl Port {
                 if self.aborted.load(Ordering::Acquire) {
                     return false;
                 }
-                self.send_item(link.as_ref(), item).await.is_ok()
+                if self.send_item(link.as_ref(), item).await.is_err() {
+                    self.until_told().await;
+                    return false;
+                }
+                true
             };
             let going_on = tokio::select! {
                 biased;
@@ -313,8 +356,19 @@ impl Port {
                 () = cut_off => false,
             };
             if !going_on {
-                self.outbox.end(CloseReason::Local, true);
+                // Whoever stopped us has given the reason already.
+                let ended = self.outbox.end(CloseReason::Local, true);
+                if ended.tell {
+                    self.inbox.tell(Notice::Room);
+                }
             }
+        }
+    }
+
+    /// The link is dead: the transport is about to say why the channel is over, and that is the reason that counts.
+    async fn until_told(&self) {
+        if tokio::time::timeout(self.close_timeout, std::future::pending::<()>()).await.is_err() {
+            tracing::debug!(channel = %self.key, "the transport has not said why it sends no more");
         }
     }
 

@@ -5,8 +5,11 @@
 //! that is peculiar to russh ends here.
 
 mod login;
+#[cfg(feature = "test-util")]
+pub(crate) mod memory;
 mod pump;
 pub(crate) mod russh_client;
+pub(crate) mod russh_common;
 mod version;
 
 use std::sync::Arc;
@@ -42,7 +45,7 @@ pub(crate) enum TransportEvent {
 pub(crate) type EventSink = Box<dyn Fn(TransportEvent) + Send + Sync>;
 
 /// Bytes on the byte stream, both ways.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Traffic {
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,

@@ -37,9 +37,9 @@ const TIERS: [(&str, u8); 22] = [
     ("subsystem", 4),
     ("connection", 5),
     ("supervised", 5),
-    ("test_util", 6),
     ("client", 6),
     ("server", 6),
+    ("test_util", 6),
 ];
 
 /// Where russh may be named: a file, or a folder and all below it.

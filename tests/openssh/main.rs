@@ -10,12 +10,20 @@
 
 use std::process::ExitCode;
 
+mod common;
 mod core;
 #[path = "../kit/mod.rs"]
 mod kit;
+mod rekey;
 mod session;
 mod smoke;
+mod transfer;
 
 fn main() -> ExitCode {
-    kit::run([core::trials(), session::trials(), smoke::trials()].into_iter().flatten().collect())
+    kit::run(
+        [core::trials(), transfer::trials(), rekey::trials(), session::trials(), smoke::trials()]
+            .into_iter()
+            .flatten()
+            .collect(),
+    )
 }

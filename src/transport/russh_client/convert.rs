@@ -1,17 +1,13 @@
-//! russh's types and ours, both ways.
+//! What only a client's session has: its handshake, its algorithms, refused opens.
 
-use std::sync::Arc;
-
-use russh::{ChannelOpenFailure, Disconnect, Names, Pty, Sig};
+use russh::{ChannelOpenFailure, Names};
 
 use super::handler::Fault;
 use crate::connect_error::ConnectError;
 use crate::error::{ConnectionError, Phase};
 use crate::observe::Algorithms;
-use crate::transport::pump::WriteStalled;
-use crate::wire::codes::{DisconnectCode, OpenFailureReason};
-use crate::wire::pty::TerminalModes;
-use crate::wire::signal::Signal;
+use crate::transport::russh_common::convert;
+use crate::wire::codes::OpenFailureReason;
 
 pub(super) fn algorithms(names: &Names) -> Algorithms {
     let cipher = names.cipher.as_ref().to_owned();
@@ -31,52 +27,11 @@ pub(super) fn open_failure(reason: &ChannelOpenFailure) -> OpenFailureReason {
     OpenFailureReason::from_code(reason.code())
 }
 
-pub(super) fn signal(signal: &Sig) -> Signal {
-    let name = match signal {
-        Sig::ABRT => "ABRT",
-        Sig::ALRM => "ALRM",
-        Sig::FPE => "FPE",
-        Sig::HUP => "HUP",
-        Sig::ILL => "ILL",
-        Sig::INT => "INT",
-        Sig::KILL => "KILL",
-        Sig::PIPE => "PIPE",
-        Sig::QUIT => "QUIT",
-        Sig::SEGV => "SEGV",
-        Sig::TERM => "TERM",
-        Sig::USR1 => "USR1",
-        Sig::Custom(name) => name,
-    };
-    Signal::from_name(name)
-}
-
-/// russh writes a signal's name as it stands.
-pub(super) fn sig(signal: &Signal) -> Sig {
-    Sig::Custom(signal.name().to_owned())
-}
-
-/// Terminal modes as russh can encode them; the opcode it cannot.
-pub(super) fn modes(modes: &TerminalModes) -> Result<Vec<(Pty, u32)>, u8> {
-    modes
-        .iter()
-        .map(|(mode, value)| Pty::from_u8(mode.opcode()).map(|pty| (pty, value)).ok_or(mode.opcode()))
-        .collect()
-}
-
 /// Why a session ended, in our words.
 pub(super) fn connection_error(fault: &Fault) -> ConnectionError {
-    let Fault::Russh(error) = fault else {
-        return ConnectionError::Protocol(fault.to_string().into());
-    };
-    match error {
-        russh::Error::IO(io) => match WriteStalled::in_error(io) {
-            Some(stalled) => ConnectionError::WriteStalled { after: stalled.after },
-            None => ConnectionError::Lost(io.to_string().into()),
-        },
-        russh::Error::Disconnect | russh::Error::HUP => {
-            ConnectionError::Lost(Arc::from("the peer closed the byte stream"))
-        }
-        other => ConnectionError::Protocol(other.to_string().into()),
+    match fault {
+        Fault::Russh(error) => convert::connection_error(error),
+        Fault::HostKey(_) => ConnectionError::Protocol(fault.to_string().into()),
     }
 }
 
@@ -87,14 +42,5 @@ pub(super) fn connect_error(phase: Phase, error: russh::Error) -> ConnectError {
             ConnectError::NoCommonAlgorithm { kind: format!("{kind:?}").to_lowercase(), ours, theirs }
         }
         error => ConnectError::Handshake { phase, source: Box::new(error) },
-    }
-}
-
-pub(super) const fn disconnect(code: DisconnectCode) -> Disconnect {
-    match code {
-        DisconnectCode::PROTOCOL_ERROR => Disconnect::ProtocolError,
-        DisconnectCode::CONNECTION_LOST => Disconnect::ConnectionLost,
-        DisconnectCode::TOO_MANY_CONNECTIONS => Disconnect::TooManyConnections,
-        _ => Disconnect::ByApplication,
     }
 }

@@ -9,11 +9,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{oneshot, watch};
 use tracing::Instrument;
 
-use super::config::{AlgorithmLists, russh_config};
+use super::config::russh_config;
 use super::convert;
 use super::handler::{BannerHook, ClientHandler, Fault, Found, Refusals, Shared};
 use super::link::{Barrier, Handle};
-use super::taps::Taps;
 use super::transport::RusshTransport;
 use crate::auth::Auth;
 use crate::config::{Limits, Timeouts};
@@ -24,6 +23,7 @@ use crate::observe::{Facts, PhaseEvent};
 use crate::port::budget::{ChannelBudget, ConnectionBudget, OutboundCredit};
 use crate::transport::login::login;
 use crate::transport::pump::{Pump, PumpConfig, PumpControl};
+use crate::transport::russh_common::{AlgorithmLists, Taps};
 use crate::transport::version::VersionWatch;
 use crate::transport::{EventSink, Transport};
 

@@ -9,11 +9,11 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, Sig};
 use tokio::sync::{Notify, watch};
 
 use super::convert;
-use super::taps::Taps;
 use crate::error::ConnectionError;
 use crate::host_key::{Accepted, HostKeyError, Prepared, PresentedKey};
 use crate::observe::Algorithms;
 use crate::port::event::ChannelMsg;
+use crate::transport::russh_common::{Taps, convert as common};
 use crate::transport::{EventSink, TransportEvent};
 use crate::wire::codes::{DataType, DisconnectCode, OpenFailureReason};
 use crate::wire::request::ExitSignal;
@@ -245,7 +245,7 @@ impl Handler for ClientHandler {
         lang: &str,
         _session: &mut Session,
     ) -> Result<(), Fault> {
-        let exit = ExitSignal::new(convert::signal(&signal)).core_dumped(core_dumped).message(message, lang);
+        let exit = ExitSignal::new(common::signal(&signal)).core_dumped(core_dumped).message(message, lang);
         self.shared.taps.event(channel, ChannelMsg::ExitSignal(exit));
         Ok(())
     }

@@ -1,70 +1,35 @@
-//! The sending half of one channel, over russh's.
+//! The sending half of one channel of a client.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use russh::ChannelWriteHalf;
 use russh::client::Msg;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
-use super::convert;
 use super::handler::ClientHandler;
-use super::taps::Taps;
-use crate::port::budget::OutboundCredit;
 use crate::port::{Link, LinkClosed};
+use crate::transport::russh_common::{Outlet, Taps, convert};
 use crate::wire::codes::DataType;
 use crate::wire::request::ChannelRequest;
 
 pub(super) type Handle = russh::client::Handle<ClientHandler>;
 
-impl From<russh::Error> for LinkClosed {
-    /// russh's write half fails in one way only: its session is gone.
-    fn from(_: russh::Error) -> Self {
-        Self
-    }
-}
-
-/// Sends on one channel. russh's write half queues a message, in order, for the session.
+/// Sends on one channel.
 pub(super) struct RusshLink {
-    pub(super) half: ChannelWriteHalf<Msg>,
-    /// Told when the peer's window grows.
-    pub(super) window: Arc<Notify>,
-    pub(super) credit: Arc<OutboundCredit>,
+    pub(super) outlet: Outlet<Msg>,
     pub(super) taps: Arc<Taps>,
     pub(super) barrier: Arc<Barrier>,
 }
 
 impl Link for RusshLink {
-    /// Credit of the connection is taken only when there is window, so that a channel whose peer does not read
-    /// holds none of it.
     fn send_chunk<'a>(
         &'a self,
         data_type: DataType,
         data: &'a mut Bytes,
     ) -> BoxFuture<'a, Result<usize, LinkClosed>> {
-        async move {
-            let room = loop {
-                let grown = self.window.notified();
-                match self.half.writable_packet_size().await {
-                    0 => grown.await,
-                    room => break room,
-                }
-            };
-            let len = room.min(data.len());
-            let permit = self.credit.acquire(len).await.map_err(|_| LinkClosed)?;
-            let len = len.min(permit.bytes());
-            let chunk = data.slice(..len);
-            match data_type {
-                DataType::Normal => self.half.data_bytes(chunk).await?,
-                other => self.half.extended_data_bytes(other.code(), chunk).await?,
-            }
-            permit.spend();
-            data.advance(len);
-            Ok(len)
-        }
-        .boxed()
+        self.outlet.send_chunk(data_type, data)
     }
 
     fn supports(&self, request: &ChannelRequest) -> Result<(), String> {
@@ -91,7 +56,7 @@ impl Link for RusshLink {
         want_reply: bool,
     ) -> BoxFuture<'_, Result<(), LinkClosed>> {
         async move {
-            let half = &self.half;
+            let half = &self.outlet.half;
             match request {
                 ChannelRequest::Pty(pty) => {
                     let modes = convert::modes(&pty.modes).unwrap_or_default();
@@ -144,13 +109,13 @@ impl Link for RusshLink {
     }
 
     fn send_eof(&self) -> BoxFuture<'_, Result<(), LinkClosed>> {
-        async move { Ok(self.half.eof().await?) }.boxed()
+        async move { Ok(self.outlet.half.eof().await?) }.boxed()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
         async move {
-            if self.half.close().await.is_ok() {
-                self.taps.forget(self.half.id());
+            if self.outlet.half.close().await.is_ok() {
+                self.taps.forget(self.outlet.half.id());
                 self.barrier.pass().await;
             }
         }

@@ -6,9 +6,10 @@ mod establish;
 mod handler;
 mod link;
 mod rekey;
-mod taps;
+#[cfg(test)]
+mod tests;
 mod transport;
 
-pub(crate) use config::AlgorithmLists;
+pub(crate) use crate::transport::russh_common::AlgorithmLists;
 pub(crate) use establish::{Establish, establish};
 pub(crate) use handler::BannerHook;

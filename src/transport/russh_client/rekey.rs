@@ -12,10 +12,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::link::Handle;
-use super::taps::Taps;
 use crate::port::LinkClosed;
 use crate::port::budget::ConnectionBudget;
 use crate::transport::pump::{PumpControl, PumpStats};
+use crate::transport::russh_common::Taps;
 
 /// How often the peer's remaining credit is looked at.
 const LOOK: Duration = Duration::from_millis(2);

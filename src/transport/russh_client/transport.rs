@@ -13,6 +13,7 @@ use crate::error::ConnectionError;
 use crate::port::budget::{ConnectionBudget, OutboundCredit};
 use crate::port::{LinkClosed, Port};
 use crate::transport::pump::{PumpControl, PumpStats};
+use crate::transport::russh_common::{Outlet, convert as common};
 use crate::transport::{OpenRefused, Traffic, Transport};
 use crate::wire::codes::DisconnectCode;
 use crate::wire::open::OpenRequest;
@@ -59,7 +60,8 @@ impl Transport for RusshTransport {
                 return Err(OpenRefused::Lost);
             };
             let taps = Arc::clone(&shared.taps);
-            port.connect(Box::new(RusshLink { half, window, credit, taps, barrier }));
+            let outlet = Outlet { half, window, credit };
+            port.connect(Box::new(RusshLink { outlet, taps, barrier }));
             Ok(())
         }
         .boxed()
@@ -94,7 +96,7 @@ impl Transport for RusshTransport {
         let handle = Arc::clone(&self.handle);
         let taps = Arc::clone(&self.shared.taps);
         async move {
-            if handle.disconnect(convert::disconnect(code), text, "").await.is_ok() {
+            if handle.disconnect(common::disconnect(code), text, "").await.is_ok() {
                 taps.until_down().await;
             }
         }

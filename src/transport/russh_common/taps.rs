@@ -35,62 +35,103 @@ enum Tap {
         port: Arc<Port>,
         read: ChannelReadHalf,
     },
+    /// We have closed the channel before its confirmation was reported here.
+    Forgotten,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Entry<X> {
     tap: Tap,
+    /// russh has reported the confirmation. It tells the opener first, who may be here sooner.
+    confirmed: bool,
     /// Told when the peer's window grows.
     window: Arc<Notify>,
-    /// What the peer may still send by russh's book.
+    /// What the peer may still send by russh's book. On the client; a server's window is not one value for ever.
     credit: u64,
+    /// The peer has used the channel so much that it was granted more.
+    granted: bool,
+    /// What the role keeps with the channel.
+    extra: X,
 }
 
 #[derive(Debug)]
-struct State {
-    entries: HashMap<ChannelId, Entry>,
+struct State<X> {
+    entries: HashMap<ChannelId, Entry<X>>,
     down: Option<ConnectionError>,
     /// All credit russh has granted so far, initial windows apart.
     granted: u64,
+    /// How many of the channels were granted any.
+    growing: usize,
 }
 
-/// All channels of one russh session.
+impl<X> State<X> {
+    fn remove(&mut self, id: ChannelId) -> Option<Entry<X>> {
+        let entry = self.entries.remove(&id)?;
+        self.growing -= usize::from(entry.granted);
+        Some(entry)
+    }
+}
+
+/// All channels of one russh session. `X` is what a role keeps with each of its channels.
 #[derive(Debug)]
-pub(super) struct Taps {
-    state: Mutex<State>,
+pub(in crate::transport) struct Taps<X = ()> {
+    state: Mutex<State<X>>,
     early: Arc<ChannelBudget>,
     window: u64,
     /// Woken at the end.
     over: Notify,
 }
 
-impl Taps {
+impl<X> Taps<X> {
     /// `early` is charged for what arrives before its port; `window` is the session's `window_size`.
-    pub(super) fn new(early: Arc<ChannelBudget>, window: u32) -> Arc<Self> {
-        let state = State { entries: HashMap::new(), down: None, granted: 0 };
+    pub(in crate::transport) fn new(early: Arc<ChannelBudget>, window: u32) -> Arc<Self> {
+        let state = State { entries: HashMap::new(), down: None, granted: 0, growing: 0 };
         Arc::new(Self { state: Mutex::new(state), early, window: u64::from(window), over: Notify::new() })
     }
 
     /// A channel was confirmed: from now on things may arrive for it.
-    pub(super) fn confirmed(&self, id: ChannelId) {
-        let tap = Tap::Early { arrived: Vec::new() };
-        let entry = Entry { tap, window: Arc::new(Notify::new()), credit: self.window };
-        self.lock().entries.insert(id, entry);
+    pub(in crate::transport) fn confirmed(&self, id: ChannelId)
+    where
+        X: Default,
+    {
+        let mut state = self.lock();
+        let entry = state.entries.entry(id).or_insert_with(|| self.entry());
+        entry.confirmed = true;
+        if matches!(entry.tap, Tap::Forgotten) {
+            state.remove(id);
+        }
+    }
+
+    fn entry(&self) -> Entry<X>
+    where
+        X: Default,
+    {
+        Entry {
+            tap: Tap::Early { arrived: Vec::new() },
+            confirmed: false,
+            window: Arc::new(Notify::new()),
+            credit: self.window,
+            granted: false,
+            extra: X::default(),
+        }
     }
 
     /// Gives a confirmed channel its port, with all that arrived so far. Returns what to wait for when the window is
     /// shut; `None` when the connection is gone.
-    pub(super) fn attach(
+    pub(in crate::transport) fn attach(
         &self,
         id: ChannelId,
         port: &Arc<Port>,
         mut read: ChannelReadHalf,
-    ) -> Option<Arc<Notify>> {
+    ) -> Option<Arc<Notify>>
+    where
+        X: Default,
+    {
         let mut state = self.lock();
         if state.down.is_some() {
             return None;
         }
-        let entry = state.entries.get_mut(&id)?;
+        let entry = state.entries.entry(id).or_insert_with(|| self.entry());
         let window = Arc::clone(&entry.window);
         newest(&mut read);
         let live = Tap::Live { port: Arc::clone(port), read };
@@ -108,15 +149,74 @@ impl Taps {
             }
         }
         if closed {
-            state.entries.remove(&id);
+            state.remove(id);
             drop(state);
             port.peer_closed();
         }
         Some(window)
     }
 
+    /// A channel the peer opens, with its port from the start. Returns as [`Self::attach`].
+    pub(in crate::transport) fn adopt(
+        &self,
+        id: ChannelId,
+        port: &Arc<Port>,
+        read: ChannelReadHalf,
+        extra: X,
+    ) -> Option<Arc<Notify>> {
+        self.insert(id, Tap::Live { port: Arc::clone(port), read }, extra)
+    }
+
+    fn insert(&self, id: ChannelId, tap: Tap, extra: X) -> Option<Arc<Notify>> {
+        let window = Arc::new(Notify::new());
+        let entry = Entry {
+            tap,
+            confirmed: true,
+            window: Arc::clone(&window),
+            credit: self.window,
+            granted: false,
+            extra,
+        };
+        let mut state = self.lock();
+        if state.down.is_some() {
+            drop(state);
+            drop(entry);
+            return None;
+        }
+        state.entries.insert(id, entry);
+        Some(window)
+    }
+
+    /// Works on what the role keeps with a channel; `None` when the channel is over.
+    pub(in crate::transport) fn with<T>(&self, id: ChannelId, work: impl FnOnce(&mut X) -> T) -> Option<T> {
+        self.lock().entries.get_mut(&id).map(|entry| work(&mut entry.extra))
+    }
+
+    /// Whether the channel is not over.
+    pub(in crate::transport) fn has(&self, id: ChannelId) -> bool {
+        self.lock().entries.contains_key(&id)
+    }
+
+    /// Empties the channel's queue in russh after something that is no event.
+    pub(in crate::transport) fn drain(&self, id: ChannelId) {
+        if let Some(Tap::Live { read, .. }) = self.lock().entries.get_mut(&id).map(|entry| &mut entry.tap) {
+            newest(read);
+        }
+    }
+
+    /// The peer was granted more window on this channel. Returns how many channels were ever granted any.
+    pub(in crate::transport) fn granted(&self, id: ChannelId) -> usize {
+        let mut state = self.lock();
+        if let Some(entry) = state.entries.get_mut(&id)
+            && !std::mem::replace(&mut entry.granted, true)
+        {
+            state.growing += 1;
+        }
+        state.growing
+    }
+
     /// Data arrived. `data` is what the callback shows; the same bytes are in the read half, uncopied.
-    pub(super) fn data(&self, id: ChannelId, data_type: DataType, data: &[u8]) {
+    pub(in crate::transport) fn data(&self, id: ChannelId, data_type: DataType, data: &[u8]) {
         let mut state = self.lock();
         let Some(entry) = state.entries.get_mut(&id) else { return };
         let granted = account(entry, data.len() as u64, self.window);
@@ -138,6 +238,7 @@ impl Taps {
                 };
                 Some((Arc::clone(port), bytes))
             }
+            Tap::Forgotten => None,
         };
         state.granted += granted;
         drop(state);
@@ -146,29 +247,30 @@ impl Taps {
         }
     }
 
-    /// Any other event arrived.
-    pub(super) fn event(&self, id: ChannelId, msg: ChannelMsg) {
+    /// Any other event arrived. False when nobody will see it.
+    pub(in crate::transport) fn event(&self, id: ChannelId, msg: ChannelMsg) -> bool {
         let mut state = self.lock();
         match state.entries.get_mut(&id).map(|entry| &mut entry.tap) {
-            None => {}
+            None | Some(Tap::Forgotten) => false,
             Some(Tap::Early { arrived }) => {
                 let charge = self.early.charge(msg.payload_len());
                 arrived.push(Early::Event(msg, charge));
+                true
             }
             Some(Tap::Live { port, read }) => {
                 newest(read);
                 let port = Arc::clone(port);
                 drop(state);
-                port.deliver(msg);
+                port.deliver(msg)
             }
         }
     }
 
     /// An answer to a channel request arrived.
-    pub(super) fn reply(&self, id: ChannelId, success: bool) {
+    pub(in crate::transport) fn reply(&self, id: ChannelId, success: bool) {
         let mut state = self.lock();
         match state.entries.get_mut(&id).map(|entry| &mut entry.tap) {
-            None => {}
+            None | Some(Tap::Forgotten) => {}
             Some(Tap::Early { arrived }) => arrived.push(Early::Reply(success)),
             Some(Tap::Live { port, read }) => {
                 newest(read);
@@ -182,7 +284,7 @@ impl Taps {
     }
 
     /// The peer's window has grown.
-    pub(super) fn window_adjusted(&self, id: ChannelId) {
+    pub(in crate::transport) fn window_adjusted(&self, id: ChannelId) {
         let mut state = self.lock();
         let Some(entry) = state.entries.get_mut(&id) else { return };
         if let Tap::Live { read, .. } = &mut entry.tap {
@@ -192,13 +294,13 @@ impl Taps {
     }
 
     /// The peer's CLOSE arrived; russh has answered it and forgotten the channel.
-    pub(super) fn closed(&self, id: ChannelId) {
+    pub(in crate::transport) fn closed(&self, id: ChannelId) {
         let mut state = self.lock();
         match state.entries.get_mut(&id).map(|entry| &mut entry.tap) {
-            None => {}
+            None | Some(Tap::Forgotten) => {}
             Some(Tap::Early { arrived }) => arrived.push(Early::Closed),
             Some(Tap::Live { .. }) => {
-                let entry = state.entries.remove(&id);
+                let entry = state.remove(id);
                 drop(state);
                 if let Some(Entry { tap: Tap::Live { port, .. }, .. }) = entry {
                     port.peer_closed();
@@ -208,13 +310,18 @@ impl Taps {
     }
 
     /// We have closed the channel: nothing of it is of interest any more.
-    pub(super) fn forget(&self, id: ChannelId) {
-        let entry = self.lock().entries.remove(&id);
-        drop(entry);
+    pub(in crate::transport) fn forget(&self, id: ChannelId) {
+        let mut state = self.lock();
+        let tap = match state.entries.get_mut(&id) {
+            Some(entry) if !entry.confirmed => Some(std::mem::replace(&mut entry.tap, Tap::Forgotten)),
+            _ => state.remove(id).map(|entry| entry.tap),
+        };
+        drop(state);
+        drop(tap);
     }
 
     /// The connection is gone. True the first time.
-    pub(super) fn down(&self, error: &ConnectionError) -> bool {
+    pub(in crate::transport) fn down(&self, error: &ConnectionError) -> bool {
         let mut state = self.lock();
         if state.down.is_some() {
             return false;
@@ -232,17 +339,17 @@ impl Taps {
     }
 
     /// Whether the connection is gone.
-    pub(super) fn is_down(&self) -> bool {
+    pub(in crate::transport) fn is_down(&self) -> bool {
         self.lock().down.is_some()
     }
 
     /// Why the connection is gone, if it is.
-    pub(super) fn down_reason(&self) -> Option<ConnectionError> {
+    pub(in crate::transport) fn down_reason(&self) -> Option<ConnectionError> {
         self.lock().down.clone()
     }
 
     /// Waits until the connection is gone.
-    pub(super) async fn until_down(&self) {
+    pub(in crate::transport) async fn until_down(&self) {
         loop {
             let over = self.over.notified();
             if self.is_down() {
@@ -253,12 +360,12 @@ impl Taps {
     }
 
     /// What the peer may still send on all channels, by russh's book, and all that was ever granted.
-    pub(super) fn credit(&self) -> (u64, u64) {
+    pub(in crate::transport) fn credit(&self) -> (u64, u64) {
         let state = self.lock();
         (state.entries.values().map(|entry| entry.credit).sum(), state.granted)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State<X>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -273,7 +380,7 @@ fn newest(read: &mut ChannelReadHalf) -> Option<RusshMsg> {
 }
 
 /// Follows russh's own book: it grants up to the full window when less than half is left. Returns the grant.
-const fn account(entry: &mut Entry, len: u64, window: u64) -> u64 {
+const fn account<X>(entry: &mut Entry<X>, len: u64, window: u64) -> u64 {
     if len <= entry.credit {
         entry.credit -= len;
     }

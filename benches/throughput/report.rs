@@ -1,0 +1,84 @@
+//! Medians, ranges and ratios, one line a metric.
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::load::{Measured, Workload};
+
+/// The samples of one client in one workload.
+#[derive(Debug)]
+pub(crate) struct Row {
+    client: &'static str,
+    samples: Vec<Measured>,
+    cpu: Vec<f64>,
+}
+
+impl Row {
+    pub(crate) const fn new(client: &'static str) -> Self {
+        Self { client, samples: Vec::new(), cpu: Vec::new() }
+    }
+
+    /// One repetition, and the CPU seconds this process spent on it.
+    pub(crate) fn add(&mut self, measured: Measured, cpu: f64) {
+        self.samples.push(measured);
+        self.cpu.push(cpu);
+    }
+
+    fn metric(&self, index: usize) -> Option<Spread> {
+        Spread::of(self.samples.iter().filter_map(|sample| sample.get(index).copied()).collect())
+    }
+}
+
+/// Median and range.
+#[derive(Debug, Clone, Copy)]
+struct Spread {
+    median: f64,
+    min: f64,
+    max: f64,
+}
+
+impl Spread {
+    fn of(mut values: Vec<f64>) -> Option<Self> {
+        values.sort_by(f64::total_cmp);
+        let upper = *values.get(values.len() / 2)?;
+        let lower = *values.get(values.len().saturating_sub(1) / 2)?;
+        Some(Self { median: f64::midpoint(lower, upper), min: *values.first()?, max: *values.last()? })
+    }
+}
+
+/// CPU time of all threads of this process so far, in seconds.
+pub(crate) fn cpu_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+pub(crate) fn heading() {
+    println!(
+        "median (min-max); x = ours / plain, of the medians; cpu = this process's CPU seconds a repetition"
+    );
+    println!("{:<48} {:<6} {:>26} {:>8} {:>8}", "what", "client", "", "x", "cpu");
+}
+
+/// Prints the rows of one workload against one server.
+pub(crate) fn rows(workload: Workload, target: &str, rows: &[Row]) {
+    for (index, (unit, _)) in workload.metrics().iter().enumerate() {
+        let reference = rows.iter().find(|row| row.client == "plain").and_then(|row| row.metric(index));
+        for row in rows {
+            let Some(spread) = row.metric(index) else { continue };
+            let ratio = reference.filter(|_| row.client == "ours").map(|plain| spread.median / plain.median);
+            let cpu = Spread::of(row.cpu.clone()).filter(|_| row.client != "ssh");
+            println!(
+                "{:<48} {:<6} {:>26} {:>8} {:>8}",
+                format!("{}, {target}, {unit}", workload.name()),
+                row.client,
+                cell(spread),
+                ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}")),
+                cpu.map_or_else(String::new, |cpu| format!("{:.2}", cpu.median)),
+            );
+        }
+    }
+}
+
+fn cell(spread: Spread) -> String {
+    let places = if spread.median < 100.0 { 1 } else { 0 };
+    format!("{:.places$} ({:.places$}-{:.places$})", spread.median, spread.min, spread.max)
+}

@@ -1,0 +1,123 @@
+//! What a supervised channel is made from.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::state::IncarnationEnd;
+use crate::behaviour::ClientChannel;
+use crate::config::ChannelOptions;
+use crate::error::ConfigError;
+use crate::supervision::RestartPolicy;
+use crate::wire::open::OpenRequest;
+
+/// Which of a supervised channel's behaviours this is, for the factory that makes it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Incarnation {
+    /// Counted from 1, one for every time the factory is asked, also if the channel cannot be opened then.
+    pub number: u64,
+    /// Why the one before ended; `None` for the first.
+    pub last: Option<IncarnationEnd>,
+}
+
+impl Incarnation {
+    pub(super) const fn new(number: u64, last: Option<IncarnationEnd>) -> Self {
+        Self { number, last }
+    }
+}
+
+pub(super) type Factory<C> = Arc<dyn Fn(Incarnation) -> C + Send + Sync>;
+
+/// How to make a channel, and make it again: for [`ConnectionRef::supervise`](crate::ConnectionRef::supervise).
+///
+/// | option | default |
+/// |---|---|
+/// | `restart` | `RestartPolicy::permanent()` |
+/// | `request` | a `session` channel |
+/// | `options` | `ChannelOptions::default()` |
+/// | `queue` | 0: what is cast while nothing is up is refused |
+///
+/// What to ask of the peer (`exec`, `shell`, `subsystem`) is the business of the behaviour's `init`, which runs
+/// anew each time.
+#[must_use = "a specification does nothing by itself"]
+pub struct ChannelSpec<C: ClientChannel> {
+    pub(super) factory: Factory<C>,
+    pub(super) policy: RestartPolicy,
+    pub(super) request: OpenRequest,
+    pub(super) options: ChannelOptions,
+    pub(super) queue: usize,
+}
+
+impl<C: ClientChannel> Clone for ChannelSpec<C> {
+    fn clone(&self) -> Self {
+        Self {
+            factory: Arc::clone(&self.factory),
+            policy: self.policy.clone(),
+            request: self.request.clone(),
+            options: self.options.clone(),
+            queue: self.queue,
+        }
+    }
+}
+
+impl<C: ClientChannel> fmt::Debug for ChannelSpec<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChannelSpec")
+            .field("behaviour", &std::any::type_name::<C>())
+            .field("policy", &self.policy)
+            .field("request", &self.request)
+            .field("options", &self.options)
+            .field("queue", &self.queue)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<C: ClientChannel> ChannelSpec<C> {
+    /// A channel whose behaviours `factory` makes, with all defaults.
+    ///
+    /// The factory runs outside of all actors, and must not block. If it panics, that counts as a failed start.
+    pub fn new(factory: impl Fn(Incarnation) -> C + Send + Sync + 'static) -> Self {
+        Self {
+            factory: Arc::new(factory),
+            policy: RestartPolicy::permanent(),
+            request: OpenRequest::Session,
+            options: ChannelOptions::default(),
+            queue: 0,
+        }
+    }
+
+    /// Sets when the channel is started again, after what pause, and when to give up.
+    pub fn restart(mut self, policy: RestartPolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Sets what kind of channel is opened.
+    pub fn request(mut self, request: OpenRequest) -> Self {
+        self.request = request;
+        self
+    }
+
+    /// Sets how the channel is run. With [`SlowConsumer::Isolate`](crate::config::SlowConsumer::Isolate) every
+    /// incarnation has a connection of its own.
+    pub fn options(mut self, options: ChannelOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Keeps up to `messages` that are cast while nothing is up, and delivers them in order to the next
+    /// incarnation. They are dropped when there is none.
+    pub const fn queue(mut self, messages: usize) -> Self {
+        self.queue = messages;
+        self
+    }
+
+    /// Looks at every value; supervising does so first.
+    ///
+    /// # Errors
+    /// Names the first value that cannot work, and the way out.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.policy.check()?;
+        self.options.check()
+    }
+}

@@ -1,0 +1,66 @@
+//! russh's types and ours, both ways, as far as both roles need them.
+
+use std::sync::Arc;
+
+use russh::{Disconnect, Pty, Sig};
+
+use crate::error::ConnectionError;
+use crate::transport::pump::WriteStalled;
+use crate::wire::codes::DisconnectCode;
+use crate::wire::pty::TerminalModes;
+use crate::wire::signal::Signal;
+
+pub(in crate::transport) fn signal(signal: &Sig) -> Signal {
+    let name = match signal {
+        Sig::ABRT => "ABRT",
+        Sig::ALRM => "ALRM",
+        Sig::FPE => "FPE",
+        Sig::HUP => "HUP",
+        Sig::ILL => "ILL",
+        Sig::INT => "INT",
+        Sig::KILL => "KILL",
+        Sig::PIPE => "PIPE",
+        Sig::QUIT => "QUIT",
+        Sig::SEGV => "SEGV",
+        Sig::TERM => "TERM",
+        Sig::USR1 => "USR1",
+        Sig::Custom(name) => name,
+    };
+    Signal::from_name(name)
+}
+
+/// russh writes a signal's name as it stands.
+pub(in crate::transport) fn sig(signal: &Signal) -> Sig {
+    Sig::Custom(signal.name().to_owned())
+}
+
+/// Terminal modes as russh can encode them; the opcode it cannot.
+pub(in crate::transport) fn modes(modes: &TerminalModes) -> Result<Vec<(Pty, u32)>, u8> {
+    modes
+        .iter()
+        .map(|(mode, value)| Pty::from_u8(mode.opcode()).map(|pty| (pty, value)).ok_or(mode.opcode()))
+        .collect()
+}
+
+/// Why a session ended, in our words.
+pub(in crate::transport) fn connection_error(error: &russh::Error) -> ConnectionError {
+    match error {
+        russh::Error::IO(io) => match WriteStalled::in_error(io) {
+            Some(stalled) => ConnectionError::WriteStalled { after: stalled.after },
+            None => ConnectionError::Lost(io.to_string().into()),
+        },
+        russh::Error::Disconnect | russh::Error::HUP => {
+            ConnectionError::Lost(Arc::from("the peer closed the byte stream"))
+        }
+        other => ConnectionError::Protocol(other.to_string().into()),
+    }
+}
+
+pub(in crate::transport) const fn disconnect(code: DisconnectCode) -> Disconnect {
+    match code {
+        DisconnectCode::PROTOCOL_ERROR => Disconnect::ProtocolError,
+        DisconnectCode::CONNECTION_LOST => Disconnect::ConnectionLost,
+        DisconnectCode::TOO_MANY_CONNECTIONS => Disconnect::TooManyConnections,
+        _ => Disconnect::ByApplication,
+    }
+}

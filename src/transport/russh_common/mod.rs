@@ -1,0 +1,11 @@
+//! What a client and a server over russh have in common: where arriving messages lead, how payload leaves, which
+//! algorithms are offered, and the words for russh's types.
+
+pub(in crate::transport) mod algorithms;
+pub(in crate::transport) mod convert;
+mod outlet;
+mod taps;
+
+pub(crate) use algorithms::AlgorithmLists;
+pub(in crate::transport) use outlet::Outlet;
+pub(in crate::transport) use taps::Taps;
