@@ -96,6 +96,12 @@ impl RekeyLimit {
     pub const fn new(bytes: u64, time: Duration) -> Self {
         Self { bytes, time }
     }
+
+    /// Somebody else sees to it.
+    #[cfg(feature = "server")]
+    pub(crate) const fn never() -> Self {
+        Self::new(u64::MAX, Duration::from_secs(100 * 365 * 24 * 3600))
+    }
 }
 
 impl Default for RekeyLimit {
@@ -138,6 +144,12 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// As the default, but for a server: 64 channels a connection.
+    #[must_use]
+    pub fn server() -> Self {
+        Self { max_channels: 64, ..Self::default() }
+    }
+
     /// Looks at every value.
     ///
     /// # Errors

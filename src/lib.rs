@@ -76,6 +76,11 @@ pub use connect_error::ConnectError;
 pub use error::BoxError;
 pub use handle::ConnectionRef;
 pub use port::event::ChannelMsg;
+#[cfg(feature = "server")]
+pub use server::{
+    Daemon, DaemonConfig, DaemonError, DaemonRef, ExecOutput, LoginAttempt, NewSession, Router, SessionKind,
+    SessionRequest,
+};
 pub use supervised::{ChannelSpec, Incarnation, SupervisedRef};
 pub use wire::id::ChannelKey;
 

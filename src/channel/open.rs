@@ -62,7 +62,9 @@ impl ConnectionRef {
         self.tell(ConnectionMsg::Open(OpenCommand { request, options, start }))?;
         match rx.await {
             Ok(opened) => opened.map(Unclaimed::claim),
-            Err(_) => Err(OpenError::Connection(self.error())),
+            // Nobody is left to answer: the channel's actor was killed in `init`, or the connection is gone.
+            Err(_) if self.is_running() => Err(OpenError::Init("the channel actor was killed".into())),
+            Err(_) => Err(OpenError::Connection(self.closed().await)),
         }
     }
 

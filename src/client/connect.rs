@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::FutureExt;
@@ -15,14 +15,12 @@ use tracing::Instrument;
 
 use super::ClientConfig;
 use crate::connect_error::ConnectError;
-use crate::connection::{self, ConnectionArgs};
+use crate::connection::{self, ConnectionArgs, Sink};
 use crate::error::Phase;
 use crate::handle::ConnectionRef;
 use crate::handle::connection_ref::Redial;
-use crate::handle::msg::ConnectionMsg;
 use crate::observe::PhaseEvent;
 use crate::transport::russh_client::{Establish, establish};
-use crate::transport::{EventSink, TransportEvent};
 
 /// Makes connections.
 ///
@@ -180,9 +178,10 @@ where
         limits: config.limits.clone(),
         keepalive: config.keepalive,
         rekey: config.rekey,
+        keys: Arc::default(),
         phases,
         span: tracing::info_span!("ssh_up"),
-        down: Arc::clone(&sink.down),
+        down: sink.reason(),
     })
     .await
     .map_err(|error| {
@@ -192,33 +191,4 @@ where
     sink.attach(actor.clone());
     tracing::info!(version = %facts.peer_version, "connected");
     Ok(ConnectionRef::new(actor, facts, config.timeouts.clone(), receiver, redial))
-}
-
-/// Carries the transport's events to the connection actor, which comes to be later than the transport.
-#[derive(Clone, Default)]
-struct Sink {
-    down: Arc<OnceLock<crate::error::ConnectionError>>,
-    actor: Arc<OnceLock<ractor::ActorRef<ConnectionMsg>>>,
-}
-
-impl Sink {
-    fn events(&self) -> EventSink {
-        let sink = self.clone();
-        Box::new(move |event| {
-            if let TransportEvent::Down(error) = &event {
-                let _ = sink.down.set(error.clone());
-            }
-            if let Some(actor) = sink.actor.get() {
-                let _ = actor.cast(ConnectionMsg::Transport(event));
-            }
-        })
-    }
-
-    /// From now on the actor hears everything; of what was before, the end is told again.
-    fn attach(&self, actor: ractor::ActorRef<ConnectionMsg>) {
-        let _ = self.actor.set(actor.clone());
-        if let Some(error) = self.down.get() {
-            let _ = actor.cast(ConnectionMsg::Transport(TransportEvent::Down(error.clone())));
-        }
-    }
 }

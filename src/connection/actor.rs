@@ -16,7 +16,7 @@ use crate::error::{CloseReason, ConnectionError, OpenError, Phase, StopReason};
 use crate::handle::msg::{AcceptCommand, ConnectionMsg, OpenCommand, OpenOutcome};
 use crate::observe::{ConnectionInfo, Counters, Facts, PhaseEvent};
 use crate::port::budget::{ChannelBudget, ConnectionBudget};
-use crate::port::{Port, PortSetup};
+use crate::port::{Keys, Port, PortSetup};
 use crate::transport::{OpenRefused, Transport, TransportEvent};
 use crate::wire::codes::DisconnectCode;
 use crate::wire::id::ChannelKey;
@@ -33,6 +33,7 @@ pub(crate) struct ConnectionArgs {
     pub(crate) limits: Limits,
     pub(crate) keepalive: Keepalive,
     pub(crate) rekey: RekeyLimit,
+    pub(crate) keys: Arc<Keys>,
     pub(crate) phases: watch::Sender<PhaseEvent>,
     /// What the actor does is recorded in this span.
     pub(crate) span: tracing::Span,
@@ -131,8 +132,14 @@ impl Actor for ConnectionActor {
             ConnectionMsg::Info(reply) => {
                 let _ = reply.send(state.info());
             }
-            ConnectionMsg::Rekey(done) => state.start_rekey(&myself, Some(done)),
-            ConnectionMsg::RekeyDone => state.rekey_done(),
+            ConnectionMsg::Rekey(done) => {
+                state.start_rekey(&myself, Some(done));
+                state.tick(&myself);
+            }
+            ConnectionMsg::RekeyDone => {
+                state.rekey_done();
+                state.tick(&myself);
+            }
             ConnectionMsg::Shutdown { grace } => state.shutdown(&myself, grace),
             ConnectionMsg::Close => state.close(&myself, ConnectionError::Closed),
             ConnectionMsg::Orphaned => {
@@ -242,7 +249,7 @@ impl State {
     }
 
     fn port(&mut self, myself: &ActorRef<ConnectionMsg>, options: &ChannelOptions) -> Arc<Port> {
-        let key = self.table.next_key();
+        let key = self.args.keys.next();
         let myself = myself.clone();
         Port::new(PortSetup {
             key,
@@ -284,10 +291,11 @@ impl State {
 
     /// Takes in a channel the peer has opened.
     fn accept(&mut self, myself: &ActorRef<ConnectionMsg>, command: AcceptCommand) {
-        let AcceptCommand { kind, port, start } = command;
+        let AcceptCommand { kind, port, start, keeps } = command;
         let key = port.key();
         self.counters.channels_opened += 1;
-        self.table.insert(Entry::new(Arc::clone(&port), kind, start.behaviour()));
+        let entry = Entry::new(Arc::clone(&port), kind, start.behaviour()).keeping(keeps);
+        self.table.insert(entry);
         let timeouts = self.handle_timeouts(&ChannelOptions::default());
         let myself = myself.clone();
         tokio::spawn(async move {

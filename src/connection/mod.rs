@@ -3,6 +3,8 @@
 
 mod actor;
 mod clocks;
+mod sink;
 mod table;
 
 pub(crate) use actor::{ConnectionArgs, start};
+pub(crate) use sink::Sink;

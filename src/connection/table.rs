@@ -2,6 +2,7 @@
 //!
 //! An entry leaves when both have ended: the channel on the wire, and its actor.
 
+use std::any::Any;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,6 +25,8 @@ pub(super) struct Entry {
     actor: ActorSlot,
     /// Nothing is left on the wire.
     gone: bool,
+    /// Dropped with the entry.
+    _keeps: Option<Box<dyn Any + Send>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +38,21 @@ enum ActorSlot {
 
 impl Entry {
     pub(super) const fn new(port: Arc<Port>, kind: &'static str, behaviour: &'static str) -> Self {
-        Self { port, kind, behaviour, held_up: Duration::ZERO, actor: ActorSlot::Awaited, gone: false }
+        Self {
+            port,
+            kind,
+            behaviour,
+            held_up: Duration::ZERO,
+            actor: ActorSlot::Awaited,
+            gone: false,
+            _keeps: None,
+        }
+    }
+
+    /// What is dropped when both the channel and its actor have ended.
+    pub(super) fn keeping(mut self, what: Option<Box<dyn Any + Send>>) -> Self {
+        self._keeps = what;
+        self
     }
 
     const fn state(&self) -> ChannelState {
@@ -71,16 +88,9 @@ pub(super) struct Table {
     by_actor: HashMap<ActorId, ChannelKey>,
     /// Actors whose end was reported before their start was.
     ended_early: HashSet<ActorId>,
-    last: u64,
 }
 
 impl Table {
-    /// A key for one more channel; never used again.
-    pub(super) const fn next_key(&mut self) -> ChannelKey {
-        self.last += 1;
-        ChannelKey::new(self.last)
-    }
-
     pub(super) fn insert(&mut self, entry: Entry) {
         self.entries.insert(entry.port.key(), entry);
     }

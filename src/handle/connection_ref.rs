@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use ractor::{ActorCell, ActorRef, RpcReplyPort};
+use ractor::{ActorCell, ActorRef, ActorStatus, RpcReplyPort};
 use tokio::sync::{oneshot, watch};
 
 use super::msg::ConnectionMsg;
@@ -66,6 +66,11 @@ impl ConnectionRef {
 
     pub(crate) fn tell(&self, msg: ConnectionMsg) -> Result<(), ConnectionError> {
         self.actor.cast(msg).map_err(|_| self.error())
+    }
+
+    /// Whether the connection actor handles messages.
+    pub(crate) fn is_running(&self) -> bool {
+        self.actor.get_status() < ActorStatus::Stopping
     }
 
     pub(crate) fn redial(&self) -> Option<&Redial> {

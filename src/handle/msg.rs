@@ -1,5 +1,6 @@
 //! What travels in a connection actor's mailbox: control only, never payload.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ pub(crate) struct AcceptCommand {
     pub(crate) kind: &'static str,
     pub(crate) port: Arc<Port>,
     pub(crate) start: Box<dyn StartChannel>,
+    /// Dropped when both the channel and its actor have ended.
+    pub(crate) keeps: Option<Box<dyn Any + Send>>,
 }
 
 /// How an open ended.

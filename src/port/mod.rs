@@ -8,10 +8,14 @@
 pub(crate) mod budget;
 pub(crate) mod event;
 pub(crate) mod inbox;
+pub(crate) mod keys;
 pub(crate) mod link;
 pub(crate) mod outbox;
 pub(crate) mod state;
+#[cfg(test)]
+mod tests;
 
+pub(crate) use keys::Keys;
 pub(crate) use link::{Link, LinkClosed};
 pub(crate) use outbox::Outgoing;
 pub(crate) use state::{Port, PortSetup};

@@ -301,12 +301,19 @@ impl Port {
         self.abort.notify_waiters();
     }
 
-    /// A graceful close may not wait for ever for a peer that has stopped reading.
+    /// A graceful close may not wait for ever for a peer that has stopped reading. One that reads, however slowly,
+    /// gets everything.
     fn limit_close(self: &Arc<Self>) {
         let port = Arc::clone(self);
         self.runtime.spawn(async move {
-            if tokio::time::timeout(port.close_timeout, port.outbox.drained()).await.is_err() {
-                port.stop_driver();
+            loop {
+                let before = port.counters.bytes_out.load(Ordering::Relaxed);
+                if tokio::time::timeout(port.close_timeout, port.outbox.drained()).await.is_ok() {
+                    return;
+                }
+                if port.counters.bytes_out.load(Ordering::Relaxed) == before {
+                    return port.stop_driver();
+                }
             }
         });
     }
@@ -401,6 +408,11 @@ impl Port {
             tracing::debug!(channel = %self.key, "the peer has not answered our close in time");
         }
         self.inbox.close(CloseReason::Local);
+        // Requests whose answer has not come get none any more.
+        let ended = self.outbox.end(CloseReason::Local, false);
+        if ended.tell {
+            self.inbox.tell(Notice::Room);
+        }
         self.gone();
     }
 

@@ -140,6 +140,9 @@ impl<C: ClientChannel> SupervisedRef<C> {
     }
 
     /// The address of the incarnation that is up. It is of no use after that one's end.
+    ///
+    /// Stopping or killing it is a failure of this incarnation, after which the next one follows; closing it is a
+    /// normal end. To end them all, use [`stop`](Self::stop) here.
     #[must_use]
     pub fn current(&self) -> Option<ChannelRef<C>> {
         self.address.door.channel().ok()

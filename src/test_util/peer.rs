@@ -46,6 +46,7 @@ pub async fn scripted(config: ScriptConfig) -> (ConnectionRef, ScriptedPeer) {
         keepalive: config.keepalive,
         rekey: config.rekey,
         phases,
+        keys: Arc::default(),
         span: tracing::info_span!("ssh_connection", host = "scripted"),
         down: Arc::clone(&sink.down),
     });

@@ -4,12 +4,16 @@
 //! [`russh_client`] gives it over any byte stream, [`memory`] over nothing at all, for tests. Everything
 //! that is peculiar to russh ends here.
 
+#[cfg(feature = "server")]
+pub(crate) mod door;
 mod login;
 #[cfg(feature = "test-util")]
 pub(crate) mod memory;
 mod pump;
 pub(crate) mod russh_client;
 pub(crate) mod russh_common;
+#[cfg(feature = "server")]
+pub(crate) mod russh_server;
 mod version;
 
 use std::sync::Arc;

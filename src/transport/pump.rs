@@ -193,7 +193,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Pump<IO> {
         let _ = this.drive();
         this.check_alive()?;
         this.write.poll_settle(&mut Context::from_waker(&this.waker));
-        if this.gate.poll_open(cx).is_pending() {
+        if this.control.is_paused() || this.gate.poll_open(cx).is_pending() {
             return Poll::Pending;
         }
         let before = buf.filled().len();

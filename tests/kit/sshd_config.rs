@@ -138,8 +138,6 @@ impl SshdBuilder {
             line("PerSourcePenalties no");
         }
         DEFAULTS.iter().filter(|default| !self.names(default)).for_each(|default| line(default));
-        // What the user's shell does at its start is not ours to test, and may take long.
-        let tag = format!("{tag} \"HOME={}\"", directory.display());
         if !self.names("SetEnv") {
             line(&format!("SetEnv {tag}"));
         }

@@ -16,14 +16,22 @@ mod core;
 mod kit;
 mod rekey;
 mod session;
+mod slow_consumer;
 mod smoke;
 mod transfer;
 
 fn main() -> ExitCode {
     kit::run(
-        [core::trials(), transfer::trials(), rekey::trials(), session::trials(), smoke::trials()]
-            .into_iter()
-            .flatten()
-            .collect(),
+        [
+            core::trials(),
+            transfer::trials(),
+            rekey::trials(),
+            slow_consumer::trials(),
+            session::trials(),
+            smoke::trials(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
     )
 }

@@ -9,7 +9,7 @@ use ractor_ssh::wire::request::ChannelRequest;
 use ractor_ssh::wire::signal::Signal;
 
 use crate::kit::{
-    Act, Order, Probe, SECOND, assert_alive, assert_clean, closed, open, open_with, plain, settle,
+    Act, Order, Probe, SECOND, assert_alive, assert_clean, closed, open, open_with, plain, settle, within,
 };
 
 #[tokio::test(start_paused = true)]
@@ -158,6 +158,20 @@ async fn a_channel_that_closes_before_the_answer_fails_the_request() {
     assert!(matches!(answer, Err(RequestError::Closed(CloseReason::Peer))), "{answer:?}");
     closed(&mut channel).await;
     assert_clean(&conn, &peer).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_still_unanswered_when_our_own_close_is_done_fails_then_and_not_at_its_timeout() {
+    let (conn, mut peer) = plain().await;
+    let mut channel = open(&conn, &mut peer).await;
+    let handle = channel.here.clone();
+    let request = tokio::spawn(async move { handle.shell().await });
+    channel.there.expect_request("shell").await;
+    channel.here.close();
+    channel.there.expect_close().await;
+    channel.there.close();
+    let answer = within(SECOND, request).await.unwrap();
+    assert!(matches!(answer, Err(RequestError::Closed(CloseReason::Local))), "{answer:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 pub(in crate::transport) struct PumpControl {
     aborted: AtomicBool,
     held: AtomicBool,
+    paused: AtomicBool,
     reader: AtomicWaker,
     writer: AtomicWaker,
 }
@@ -35,6 +36,19 @@ impl PumpControl {
         if was_held && !held {
             self.wake_both();
         }
+    }
+
+    /// The read pause: while it is on nothing is read; output still moves. Taking it off wakes the reader.
+    pub(in crate::transport) fn set_pause(&self, paused: bool) {
+        let was_paused = self.paused.swap(paused, Ordering::AcqRel);
+        if was_paused && !paused {
+            self.reader.wake();
+        }
+    }
+
+    /// Whether the read pause is on.
+    pub(in crate::transport) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
     }
 
     /// Whether the pump was closed by [`abort`](Self::abort).

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -22,8 +22,8 @@ use crate::host_key::Prepared;
 use crate::observe::{Facts, PhaseEvent};
 use crate::port::budget::{ChannelBudget, ConnectionBudget, OutboundCredit};
 use crate::transport::login::login;
-use crate::transport::pump::{Pump, PumpConfig, PumpControl};
-use crate::transport::russh_common::{AlgorithmLists, Taps};
+use crate::transport::pump::{Pump, PumpConfig};
+use crate::transport::russh_common::{AlgorithmLists, CloseOnDrop, Ending, Taps};
 use crate::transport::version::VersionWatch;
 use crate::transport::{EventSink, Transport};
 
@@ -50,17 +50,6 @@ pub(crate) struct Established {
     pub(crate) facts: Facts,
 }
 
-/// Closes the byte stream unless told otherwise: russh's session would outlive a dropped connect.
-struct CloseOnDrop(Option<Arc<PumpControl>>);
-
-impl Drop for CloseOnDrop {
-    fn drop(&mut self) {
-        if let Some(control) = self.0.take() {
-            control.abort();
-        }
-    }
-}
-
 /// Exchanges versions and keys, checks the host key, logs in.
 ///
 /// # Cancel safety
@@ -80,7 +69,7 @@ where
     let pump_config = PumpConfig { write_stall: args.timeouts.write_stall, ..PumpConfig::default() };
     let pump = Pump::new(io, &pump_config, Arc::clone(&budget), Arc::clone(&credit));
     let (control, stats) = (pump.control(), pump.stats());
-    let mut guard = CloseOnDrop(Some(Arc::clone(&control)));
+    let guard = CloseOnDrop::new(&control);
 
     let early = ChannelBudget::new(Arc::clone(&budget), args.limits.inbound_budget);
     let shared = Arc::new(Shared {
@@ -88,8 +77,7 @@ where
         found: Mutex::new(Found::default()),
         exchanges: watch::Sender::new(0),
         deciding: watch::Sender::new(false),
-        verdict: Mutex::new(None),
-        events: OnceLock::from(args.events),
+        ending: Ending::new(args.events),
         refusals: Refusals::default(),
     });
     let handler = ClientHandler { shared: Arc::clone(&shared), host_key: args.host_key, banner: args.banner };
@@ -119,7 +107,7 @@ where
             _ => error,
         })?;
 
-    guard.0 = None;
+    guard.keep_open();
     let found = std::mem::take(&mut *shared.found.lock().unwrap_or_else(PoisonError::into_inner));
     let (peer_addr, local_addr) = args.addresses;
     let facts = Facts {

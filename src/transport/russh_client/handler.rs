@@ -13,8 +13,8 @@ use crate::error::ConnectionError;
 use crate::host_key::{Accepted, HostKeyError, Prepared, PresentedKey};
 use crate::observe::Algorithms;
 use crate::port::event::ChannelMsg;
-use crate::transport::russh_common::{Taps, convert as common};
-use crate::transport::{EventSink, TransportEvent};
+use crate::transport::TransportEvent;
+use crate::transport::russh_common::{Ending, Taps, convert as common};
 use crate::wire::codes::{DataType, DisconnectCode, OpenFailureReason};
 use crate::wire::request::ExitSignal;
 
@@ -46,9 +46,7 @@ pub(super) struct Shared {
     pub(super) exchanges: watch::Sender<u64>,
     /// Whether a host key decision is under way: its time is not the key exchange's.
     pub(super) deciding: watch::Sender<bool>,
-    /// Our own reason to end the connection, which explains what russh then reports.
-    pub(super) verdict: Mutex<Option<ConnectionError>>,
-    pub(super) events: std::sync::OnceLock<EventSink>,
+    pub(super) ending: Ending,
     pub(super) refusals: Refusals,
 }
 
@@ -90,19 +88,10 @@ impl Refusals {
 }
 
 impl Shared {
-    pub(super) fn tell(&self, event: TransportEvent) {
-        if let Some(events) = self.events.get() {
-            events(event);
-        }
-    }
-
     /// Everybody learns that the connection is over. Only the first reason counts.
     pub(super) fn down(&self, error: ConnectionError) {
-        let verdict = self.verdict.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let error = verdict.unwrap_or(error);
-        if self.taps.down(&error) {
+        if self.ending.down(&self.taps, error) {
             self.refusals.added.notify_waiters();
-            self.tell(TransportEvent::Down(error));
         }
     }
 }
@@ -155,7 +144,7 @@ impl Handler for ClientHandler {
         }
         self.shared.exchanges.send_modify(|count| *count += 1);
         if !first {
-            self.shared.tell(TransportEvent::Rekeyed);
+            self.shared.ending.tell(TransportEvent::Rekeyed);
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The transport trait over a russh session.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -92,7 +92,7 @@ impl Transport for RusshTransport {
     }
 
     fn disconnect(&self, code: DisconnectCode, text: &'static str) -> BoxFuture<'static, ()> {
-        self.explain(ConnectionError::Closed);
+        self.shared.ending.explain(ConnectionError::Closed);
         let handle = Arc::clone(&self.handle);
         let taps = Arc::clone(&self.shared.taps);
         async move {
@@ -104,21 +104,13 @@ impl Transport for RusshTransport {
     }
 
     fn abort(&self, error: ConnectionError) {
-        self.explain(error.clone());
+        self.shared.ending.explain(error.clone());
         self.control.abort();
         self.shared.down(error);
     }
 
     fn traffic(&self) -> Traffic {
         Traffic { bytes_in: self.stats.bytes_in(), bytes_out: self.stats.bytes_out() }
-    }
-}
-
-impl RusshTransport {
-    /// Our own reason for what russh will report. Only the first counts.
-    fn explain(&self, error: ConnectionError) {
-        let mut verdict = self.shared.verdict.lock().unwrap_or_else(PoisonError::into_inner);
-        verdict.get_or_insert(error);
     }
 }
 

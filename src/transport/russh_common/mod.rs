@@ -3,9 +3,13 @@
 
 pub(in crate::transport) mod algorithms;
 pub(in crate::transport) mod convert;
+mod ending;
+mod guard;
 mod outlet;
 mod taps;
 
 pub(crate) use algorithms::AlgorithmLists;
+pub(in crate::transport) use ending::Ending;
+pub(in crate::transport) use guard::CloseOnDrop;
 pub(in crate::transport) use outlet::Outlet;
 pub(in crate::transport) use taps::Taps;

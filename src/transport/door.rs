@@ -1,0 +1,64 @@
+//! What a server's transport asks of its daemon: who may enter, and what becomes of the channels a peer opens.
+//!
+//! Nothing here waits but the decision about a login. The transport calls [`Door`] and [`Guest`] from its session's
+//! own task, between two packets.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use secrecy::SecretString;
+
+use crate::port::Port;
+use crate::port::event::ChannelMsg;
+use crate::wire::codes::OpenFailureReason;
+use crate::wire::keys::PublicKey;
+
+/// Which ways to log in are offered. What is not is refused without asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LoginMethods {
+    pub(crate) none: bool,
+    pub(crate) password: bool,
+    pub(crate) public_key: bool,
+}
+
+/// Decides about the logins of one connection.
+pub(crate) trait Gatekeeper: Send + Sync + 'static {
+    /// Shown before the login (RFC 4252 section 5.4).
+    fn banner(&self) -> Option<String>;
+
+    /// Whether this password lets this user in.
+    fn password(&self, user: &str, password: SecretString) -> BoxFuture<'static, bool>;
+
+    /// Whether this key lets this user in. Asked for a key that is only offered, and again when the peer has proved
+    /// that it owns the key.
+    fn public_key(&self, user: &str, key: PublicKey) -> BoxFuture<'static, bool>;
+}
+
+/// Where the channels of one authenticated peer are taken in.
+pub(crate) trait Door: Send + 'static {
+    /// The peer opens a `session` channel: what is made for it, or why it is refused.
+    fn open_session(&mut self) -> Result<NewChannel, OpenFailureReason>;
+}
+
+/// A channel that is taken in.
+pub(crate) struct NewChannel {
+    /// Its port, not connected yet.
+    pub(crate) port: Arc<Port>,
+    /// Decides about its requests.
+    pub(crate) guest: Box<dyn Guest>,
+}
+
+/// Decides about the requests on one channel (RFC 4254 section 6).
+pub(crate) trait Guest: Send {
+    /// A request that the peer may want an answer to. Must not block.
+    fn request(&mut self, request: ChannelMsg) -> Decision;
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub(crate) enum Decision {
+    /// It is answered here and now.
+    Answer(bool),
+    /// The behaviour gets it as an event, and answers.
+    Deliver(ChannelMsg),
+}

@@ -1,0 +1,426 @@
+//! russh's callbacks on a server. They translate and pass on; only the decision about a login waits.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use russh::keys::ssh_key::PublicKey;
+use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
+use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
+use secrecy::SecretString;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::config::{ServerSetup, method_set};
+use super::link::ServerLink;
+use super::replies::Replies;
+use crate::config::Limits;
+use crate::error::ConnectionError;
+use crate::port::budget::OutboundCredit;
+use crate::port::event::ChannelMsg;
+use crate::transport::door::{Decision, Door, Gatekeeper, Guest, LoginMethods, NewChannel};
+use crate::transport::russh_common::{Ending, Outlet, Taps, convert};
+use crate::wire::codes::{DataType, OpenFailureReason};
+use crate::wire::pty::{PtyRequest, TerminalMode, TerminalModes, WindowSize};
+
+/// Every refused password takes at least this long.
+const REFUSAL: Duration = Duration::from_secs(1);
+
+pub(super) type ServerTaps = Taps<Option<Box<dyn Guest>>>;
+
+/// What the handler shares with the transport.
+pub(super) struct Shared {
+    pub(super) taps: Arc<ServerTaps>,
+    pub(super) replies: Arc<Replies>,
+    pub(super) ending: Ending,
+    pub(super) credit: Arc<OutboundCredit>,
+}
+
+impl Shared {
+    /// Everybody learns that the connection is over. Only the first reason counts.
+    pub(super) fn down(&self, error: ConnectionError) {
+        self.ending.down(&self.taps, error);
+    }
+}
+
+/// A peer has logged in.
+pub(super) struct Login {
+    pub(super) user: String,
+    pub(super) method: &'static str,
+    pub(super) peer_version: String,
+    /// russh goes on when the door is there.
+    pub(super) door: oneshot::Sender<Box<dyn Door>>,
+}
+
+/// The steps of a handshake, as they are taken.
+pub(super) struct Steps {
+    /// Keys are exchanged, the peer asks to log in.
+    pub(super) keys: oneshot::Receiver<()>,
+    pub(super) login: oneshot::Receiver<Login>,
+}
+
+/// The handler of one session.
+pub(super) struct ServerHandler {
+    shared: Arc<Shared>,
+    gatekeeper: Arc<dyn Gatekeeper>,
+    methods: LoginMethods,
+    /// How many more logins may be refused.
+    failures_left: usize,
+    deadline: Instant,
+    window: u32,
+    max_packet: u32,
+    keys: Option<oneshot::Sender<()>>,
+    login: Option<oneshot::Sender<Login>>,
+    /// Who was let in, and how.
+    accepted: Option<(String, &'static str)>,
+    /// There is none before the login: nothing of the connection protocol leads anywhere.
+    door: Option<Box<dyn Door>>,
+}
+
+impl ServerHandler {
+    pub(super) fn new(
+        gatekeeper: Arc<dyn Gatekeeper>,
+        setup: &ServerSetup,
+        limits: &Limits,
+        deadline: Instant,
+        shared: Arc<Shared>,
+    ) -> (Self, Steps) {
+        let (keys_sender, keys) = oneshot::channel();
+        let (login_sender, login) = oneshot::channel();
+        let handler = Self {
+            shared,
+            gatekeeper,
+            methods: setup.methods,
+            failures_left: setup.max_failures,
+            deadline,
+            window: limits.window,
+            max_packet: limits.max_packet,
+            keys: Some(keys_sender),
+            login: Some(login_sender),
+            accepted: None,
+            door: None,
+        };
+        (handler, Steps { keys, login })
+    }
+}
+
+/// The login.
+impl ServerHandler {
+    /// A decision, before the end of the login grace.
+    async fn decide(&mut self, decision: impl Future<Output = bool> + Send) -> Result<bool, russh::Error> {
+        tokio::time::timeout_at(self.deadline, decision).await.map_err(|_| russh::Error::ConnectionTimeout)
+    }
+
+    fn answer(&mut self, user: &str, method: &'static str, yes: bool) -> Auth {
+        if yes {
+            self.accepted = Some((user.to_owned(), method));
+            return Auth::Accept;
+        }
+        self.failures_left = self.failures_left.saturating_sub(1);
+        tracing::info!(user, method, "login refused");
+        self.refuse()
+    }
+
+    fn refuse(&self) -> Auth {
+        Auth::Reject { proceed_with_methods: Some(method_set(self.methods)), partial_success: false }
+    }
+
+    async fn key_decision(&mut self, user: &str, key: &PublicKey) -> Result<bool, russh::Error> {
+        if !self.methods.public_key || self.failures_left == 0 {
+            return Ok(false);
+        }
+        let decision = self.gatekeeper.public_key(user, key.clone());
+        self.decide(decision).await
+    }
+}
+
+/// Channels.
+impl ServerHandler {
+    /// Takes a channel in, or says why not.
+    fn take_in(&mut self, channel: Channel<Msg>, session: &Session) -> Result<(), OpenFailureReason> {
+        let door = self.door.as_mut().ok_or(OpenFailureReason::AdministrativelyProhibited)?;
+        let NewChannel { port, guest } = door.open_session()?;
+        let id = channel.id();
+        let (read, half) = channel.split();
+        let Some(window) = self.shared.taps.adopt(id, &port, read, Some(guest)) else {
+            port.lost(ConnectionError::Lost("the session ended".into()));
+            return Err(OpenFailureReason::ConnectFailed);
+        };
+        port.connect(Box::new(ServerLink {
+            outlet: Outlet { half, window, credit: Arc::clone(&self.shared.credit) },
+            handle: session.handle(),
+            taps: Arc::clone(&self.shared.taps),
+            replies: Arc::clone(&self.shared.replies),
+        }));
+        Ok(())
+    }
+
+    /// A request that may want an answer.
+    fn request(&self, id: ChannelId, request: ChannelMsg, session: &mut Session) -> Result<(), russh::Error> {
+        let taps = &self.shared.taps;
+        let decision = match taps.with(id, Option::take).flatten() {
+            Some(mut guest) => {
+                let decision = guest.request(request);
+                taps.with(id, |place| *place = Some(guest));
+                decision
+            }
+            None => Decision::Answer(false),
+        };
+        match decision {
+            Decision::Answer(yes) => {
+                taps.drain(id);
+                if yes { session.channel_success(id) } else { session.channel_failure(id) }
+            }
+            Decision::Deliver(request) => {
+                self.shared.replies.asked(id);
+                if taps.event(id, request) && taps.has(id) {
+                    return Ok(());
+                }
+                self.shared.replies.forget(id);
+                session.channel_failure(id)
+            }
+        }
+    }
+}
+
+impl Handler for ServerHandler {
+    type Error = russh::Error;
+
+    async fn authentication_banner(&mut self) -> Result<Option<String>, Self::Error> {
+        if let Some(keys) = self.keys.take() {
+            let _ = keys.send(());
+        }
+        Ok(self.gatekeeper.banner())
+    }
+
+    async fn auth_none(&mut self, user: &str) -> Result<Auth, Self::Error> {
+        if self.methods.none {
+            return Ok(self.answer(user, "none", true));
+        }
+        Ok(self.refuse())
+    }
+
+    async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, Self::Error> {
+        let until = Instant::now() + REFUSAL;
+        let mut yes = false;
+        if self.methods.password && self.failures_left > 0 {
+            let decision = self.gatekeeper.password(user, SecretString::from(password.to_owned()));
+            yes = self.decide(decision).await?;
+        }
+        if !yes {
+            tokio::time::sleep_until(until).await;
+        }
+        Ok(self.answer(user, "password", yes))
+    }
+
+    async fn auth_publickey_offered(
+        &mut self,
+        user: &str,
+        offer: PublicKeyOffer<'_>,
+    ) -> Result<Auth, Self::Error> {
+        if self.key_decision(user, offer.public_key).await? {
+            return Ok(Auth::Accept);
+        }
+        Ok(self.answer(user, "publickey", false))
+    }
+
+    /// russh has verified the signature.
+    async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
+        let yes = self.key_decision(user, key.public_key).await?;
+        Ok(self.answer(user, "publickey", yes))
+    }
+
+    async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Self::Error> {
+        let (Some((user, method)), Some(login)) = (self.accepted.take(), self.login.take()) else {
+            return Err(russh::Error::Inconsistent);
+        };
+        let peer_version = String::from_utf8_lossy(session.remote_sshid()).into_owned();
+        let (door, opened) = oneshot::channel();
+        let _ = login.send(Login { user, method, peer_version, door });
+        self.door = Some(opened.await.map_err(|_| russh::Error::Disconnect)?);
+        Ok(())
+    }
+
+    // Other channel types are refused by russh's own defaults, which drop the handle to answer with.
+
+    async fn channel_open_session(
+        &mut self,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        match self.take_in(channel, session) {
+            Ok(()) => reply.accept().await,
+            Err(reason) => reply.reject(open_failure(reason)).await,
+        }
+        Ok(())
+    }
+
+    async fn channel_close(&mut self, channel: ChannelId, _session: &mut Session) -> Result<(), Self::Error> {
+        self.shared.taps.closed(channel);
+        self.shared.replies.forget(channel);
+        Ok(())
+    }
+
+    async fn channel_eof(&mut self, channel: ChannelId, _session: &mut Session) -> Result<(), Self::Error> {
+        self.shared.taps.event(channel, ChannelMsg::Eof);
+        Ok(())
+    }
+
+    async fn data(
+        &mut self,
+        channel: ChannelId,
+        data: &[u8],
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.shared.taps.data(channel, DataType::Normal, data);
+        Ok(())
+    }
+
+    async fn extended_data(
+        &mut self,
+        channel: ChannelId,
+        code: u32,
+        data: &[u8],
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.shared.taps.data(channel, DataType::from_extended_code(code), data);
+        Ok(())
+    }
+
+    async fn window_adjusted(
+        &mut self,
+        channel: ChannelId,
+        _new_size: u32,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.shared.taps.window_adjusted(channel);
+        Ok(())
+    }
+
+    /// russh asks after each grant how far up the next ones go, on all channels alike. It ends a connection when more
+    /// than twice its window arrives between its KEXINIT and the peer's; so what the channels in use may send together
+    /// stays below that.
+    fn adjust_window(&mut self, channel: ChannelId, _current: u32) -> u32 {
+        let using = u32::try_from(self.shared.taps.granted(channel)).unwrap_or(u32::MAX).max(1);
+        let share = (self.window / 2).saturating_mul(3) / using;
+        share.max(self.max_packet.saturating_mul(2)).min(self.window)
+    }
+
+    async fn pty_request(
+        &mut self,
+        channel: ChannelId,
+        term: &str,
+        columns: u32,
+        rows: u32,
+        width: u32,
+        height: u32,
+        modes: &[(Pty, u32)],
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let pty =
+            PtyRequest::new(term).size(columns, rows).pixels(width, height).modes(terminal_modes(modes));
+        self.request(channel, ChannelMsg::Pty { want_reply: true, request: pty }, session)
+    }
+
+    async fn env_request(
+        &mut self,
+        channel: ChannelId,
+        name: &str,
+        value: &str,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let (name, value) = (name.to_owned(), value.to_owned());
+        self.request(channel, ChannelMsg::Env { want_reply: true, name, value }, session)
+    }
+
+    async fn shell_request(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), Self::Error> {
+        self.request(channel, ChannelMsg::Shell { want_reply: true }, session)
+    }
+
+    async fn exec_request(
+        &mut self,
+        channel: ChannelId,
+        command: &[u8],
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let command = bytes::Bytes::copy_from_slice(command);
+        self.request(channel, ChannelMsg::Exec { want_reply: true, command }, session)
+    }
+
+    async fn subsystem_request(
+        &mut self,
+        channel: ChannelId,
+        name: &str,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.request(channel, ChannelMsg::Subsystem { want_reply: true, name: name.to_owned() }, session)
+    }
+
+    async fn x11_request(
+        &mut self,
+        channel: ChannelId,
+        _single_connection: bool,
+        _protocol: &str,
+        _cookie: &str,
+        _screen: u32,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.shared.taps.drain(channel);
+        session.channel_failure(channel)
+    }
+
+    /// russh answers with what is returned.
+    async fn agent_request(
+        &mut self,
+        channel: ChannelId,
+        _session: &mut Session,
+    ) -> Result<bool, Self::Error> {
+        self.shared.taps.drain(channel);
+        Ok(false)
+    }
+
+    async fn window_change_request(
+        &mut self,
+        channel: ChannelId,
+        columns: u32,
+        rows: u32,
+        width: u32,
+        height: u32,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let size = WindowSize::new(columns, rows).pixels(width, height);
+        self.shared.taps.event(channel, ChannelMsg::WindowChange { size });
+        Ok(())
+    }
+
+    async fn signal(
+        &mut self,
+        channel: ChannelId,
+        signal: Sig,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.shared.taps.event(channel, ChannelMsg::Signal { signal: convert::signal(&signal) });
+        Ok(())
+    }
+}
+
+/// russh passes on the modes it knows; an unknown one is its own end mark.
+fn terminal_modes(modes: &[(Pty, u32)]) -> TerminalModes {
+    let mut found = TerminalModes::new();
+    for (mode, value) in modes {
+        if let Some(mode) = TerminalMode::raw(*mode as u8) {
+            found.set(mode, *value);
+        }
+    }
+    found
+}
+
+fn open_failure(reason: OpenFailureReason) -> ChannelOpenFailure {
+    match reason {
+        OpenFailureReason::ConnectFailed => ChannelOpenFailure::ConnectFailed,
+        OpenFailureReason::UnknownChannelType => ChannelOpenFailure::UnknownChannelType,
+        OpenFailureReason::ResourceShortage => ChannelOpenFailure::ResourceShortage,
+        _ => ChannelOpenFailure::AdministrativelyProhibited,
+    }
+}

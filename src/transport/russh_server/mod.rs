@@ -1,0 +1,11 @@
+//! An SSH server's transport: russh over any byte stream.
+
+mod config;
+mod handler;
+mod link;
+mod replies;
+mod serve;
+mod transport;
+
+pub(crate) use config::ServerSetup;
+pub(crate) use serve::{HandshakeError, Serve, serve};

@@ -1,0 +1,139 @@
+//! From a byte stream to an authenticated peer, under deadlines that no traffic of the peer moves.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::config::ServerSetup;
+use super::handler::{Login, ServerHandler, Shared};
+use super::replies::Replies;
+use super::transport::ServerTransport;
+use crate::config::{Limits, Timeouts};
+use crate::error::{ConnectionError, Phase};
+use crate::observe::Facts;
+use crate::port::budget::{ChannelBudget, ConnectionBudget, OutboundCredit};
+use crate::transport::door::{Door, Gatekeeper};
+use crate::transport::pump::{Pump, PumpConfig};
+use crate::transport::russh_common::{CloseOnDrop, Ending, Taps, convert};
+use crate::transport::{EventSink, Transport};
+
+/// What it takes to serve one byte stream.
+pub(crate) struct Serve<'a, IO> {
+    pub(crate) io: IO,
+    pub(crate) setup: &'a ServerSetup,
+    pub(crate) gatekeeper: Arc<dyn Gatekeeper>,
+    pub(crate) limits: &'a Limits,
+    pub(crate) timeouts: &'a Timeouts,
+    /// When the peer must be logged in, whatever it does.
+    pub(crate) deadline: Instant,
+    pub(crate) addresses: (Option<SocketAddr>, Option<SocketAddr>),
+    pub(crate) events: EventSink,
+}
+
+/// A peer that is let in. It is served from [`admit`](Self::admit) on.
+pub(crate) struct Admitted {
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) budget: Arc<ConnectionBudget>,
+    pub(crate) facts: Facts,
+    door: oneshot::Sender<Box<dyn Door>>,
+}
+
+impl Admitted {
+    /// Until here russh reads nothing more: no message of the peer can come before its door is there.
+    pub(crate) fn admit(self, door: Box<dyn Door>) {
+        let _ = self.door.send(door);
+    }
+}
+
+/// Why a peer was not let in.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum HandshakeError {
+    /// It took too long.
+    #[error("{phase} took longer than {after:?}")]
+    Timeout { phase: Phase, after: Duration },
+    /// It went away, broke the protocol, or was refused too often.
+    #[error("{phase} failed: {error}")]
+    Ended { phase: Phase, error: ConnectionError },
+}
+
+/// Exchanges versions and keys, and lets the peer log in.
+///
+/// # Cancel safety
+/// Dropping the future closes the byte stream.
+pub(crate) async fn serve<IO>(args: Serve<'_, IO>) -> Result<Admitted, HandshakeError>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let budget = ConnectionBudget::new(args.limits.inbound_budget);
+    let credit = OutboundCredit::new(args.limits.outbound_budget);
+    let pump_config = PumpConfig { write_stall: args.timeouts.write_stall, ..PumpConfig::default() };
+    let pump = Pump::new(args.io, &pump_config, Arc::clone(&budget), Arc::clone(&credit));
+    let (control, stats) = (pump.control(), pump.stats());
+    let guard = CloseOnDrop::new(&control);
+    let early = ChannelBudget::new(Arc::clone(&budget), args.limits.inbound_budget);
+    let shared = Arc::new(Shared {
+        taps: Taps::new(early, args.limits.window),
+        replies: Replies::new(Arc::clone(&control)),
+        ending: Ending::new(args.events),
+        credit,
+    });
+    let (handler, mut steps) =
+        ServerHandler::new(args.gatekeeper, args.setup, args.limits, args.deadline, Arc::clone(&shared));
+
+    let deadline = Deadline(args.deadline);
+    let config = Arc::clone(&args.setup.config);
+    let version = russh::server::run_stream(config, pump, handler);
+    let running = deadline.limit(Phase::Version, args.timeouts.version, version).await?.map_err(|error| {
+        HandshakeError::Ended { phase: Phase::Version, error: convert::connection_error(&error) }
+    })?;
+    let handle = running.handle();
+    let told = Arc::clone(&shared);
+    tokio::spawn(async move {
+        told.down(match running.await {
+            Ok(()) => ConnectionError::Lost("the peer disconnected".into()),
+            Err(error) => convert::connection_error(&error),
+        });
+    });
+
+    let ended = |phase| {
+        let error = shared.taps.down_reason();
+        let error = error.unwrap_or_else(|| ConnectionError::Lost("the session ended".into()));
+        HandshakeError::Ended { phase, error }
+    };
+    let keys = deadline.limit(Phase::Kex, args.timeouts.kex, &mut steps.keys).await?;
+    keys.map_err(|_| ended(Phase::Kex))?;
+    let login = deadline.limit(Phase::Auth, args.timeouts.auth, &mut steps.login).await?;
+    let Login { user, method, peer_version, door } = login.map_err(|_| ended(Phase::Auth))?;
+
+    guard.keep_open();
+    let facts = Facts {
+        peer_version,
+        user,
+        auth_methods: vec![method.to_owned()],
+        peer_addr: args.addresses.0,
+        local_addr: args.addresses.1,
+        ..Facts::default()
+    };
+    let transport = Arc::new(ServerTransport { handle, shared, control, stats });
+    Ok(Admitted { transport, budget, facts, door })
+}
+
+/// The end of the login grace.
+struct Deadline(Instant);
+
+impl Deadline {
+    /// One phase: within its own limit and before the end.
+    async fn limit<F: Future>(
+        &self,
+        phase: Phase,
+        after: Duration,
+        work: F,
+    ) -> Result<F::Output, HandshakeError> {
+        let until = self.0.min(Instant::now() + after);
+        tokio::time::timeout_at(until, work).await.map_err(|_| HandshakeError::Timeout { phase, after })
+    }
+}
