@@ -8,6 +8,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    unreachable_pub,
     reason = "these are tests; helpers outside #[test] are not seen as such"
 )]
 
