@@ -22,6 +22,7 @@ mod limits;
 mod open;
 mod owners;
 mod requests;
+mod session;
 mod shutdown;
 mod supervision;
 mod time;
