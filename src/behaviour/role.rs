@@ -8,6 +8,7 @@ use crate::error::{BoxError, StopReason};
 use crate::port::event::ChannelMsg;
 
 mod sealed {
+    #[allow(unnameable_types, reason = "that is what seals it")]
     pub trait Sealed {}
     impl Sealed for super::ClientSide {}
     impl Sealed for super::ServerSide {}

@@ -52,7 +52,6 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropping it closes the socket; nothing is left behind.
-    #[must_use]
     pub fn connect(&self) -> Connecting {
         let config = Arc::clone(&self.config);
         Connecting::new(Arc::clone(&self.config), |phases| {
@@ -63,7 +62,6 @@ impl Client {
     /// As [`connect`](Self::connect), over a byte stream that is connected already: a Unix socket, a tunnel, a pipe.
     ///
     /// Channels of such a connection cannot be isolated, as there is no way to make a second stream.
-    #[must_use]
     pub fn connect_stream<IO>(&self, io: IO) -> Connecting
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -190,5 +188,5 @@ where
     })?;
     sink.attach(actor.clone());
     tracing::info!(version = %facts.peer_version, "connected");
-    Ok(ConnectionRef::new(actor, facts, config.timeouts.clone(), receiver, redial))
+    Ok(ConnectionRef::new(actor, facts, receiver, redial))
 }

@@ -108,6 +108,7 @@ impl Actor for ConnectionActor {
             closing: None,
             args,
         };
+        state.args.phases.send_replace(PhaseEvent::new(Phase::Up));
         state.rekey.done(now, state.args.transport.traffic());
         state.tick(&myself);
         Ok(state)

@@ -9,7 +9,6 @@ use ractor::{ActorCell, ActorRef, ActorStatus, RpcReplyPort};
 use tokio::sync::{oneshot, watch};
 
 use super::msg::ConnectionMsg;
-use crate::config::Timeouts;
 use crate::connect_error::ConnectError;
 use crate::error::{ConnectionError, Phase};
 use crate::observe::{ConnectionInfo, Facts, PhaseEvent};
@@ -31,7 +30,6 @@ pub struct ConnectionRef {
 pub(crate) struct Shared {
     actor: ActorRef<ConnectionMsg>,
     facts: Arc<Facts>,
-    timeouts: Timeouts,
     phases: watch::Receiver<PhaseEvent>,
     redial: Option<Redial>,
 }
@@ -56,11 +54,10 @@ impl ConnectionRef {
     pub(crate) fn new(
         actor: ActorRef<ConnectionMsg>,
         facts: Arc<Facts>,
-        timeouts: Timeouts,
         phases: watch::Receiver<PhaseEvent>,
         redial: Option<Redial>,
     ) -> Self {
-        let shared = Shared { actor: actor.clone(), facts, timeouts, phases, redial };
+        let shared = Shared { actor: actor.clone(), facts, phases, redial };
         Self { actor, shared: Arc::new(shared) }
     }
 
@@ -75,10 +72,6 @@ impl ConnectionRef {
 
     pub(crate) fn redial(&self) -> Option<&Redial> {
         self.shared.redial.as_ref()
-    }
-
-    pub(crate) fn timeouts(&self) -> &Timeouts {
-        &self.shared.timeouts
     }
 
     /// The connection's error when it is down; `Closed` while it is not.
@@ -120,7 +113,7 @@ impl ConnectionRef {
     /// The exchange goes on when the future is dropped.
     ///
     /// # Errors
-    /// The connection ended, or the exchange took longer than [`Timeouts::rekey`], which ends it.
+    /// The connection ended, or the exchange took longer than [`Timeouts::rekey`](crate::config::Timeouts::rekey), which ends it.
     pub async fn rekey(&self) -> Result<(), ConnectionError> {
         let (tx, rx) = oneshot::channel();
         self.tell(ConnectionMsg::Rekey(tx))?;

@@ -28,7 +28,9 @@ mod outbound;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use outbound::{OutboundClosed, OutboundCredit, OutboundPermit};
+pub(crate) use outbound::OutboundCredit;
+#[cfg(test)]
+pub(crate) use outbound::{OutboundClosed, OutboundPermit};
 
 /// Bytes charged for each event on top of its payload: about what a queued event itself costs, so
 /// that a flood of tiny packets is counted for what it really holds.
@@ -129,6 +131,7 @@ impl ConnectionBudget {
     }
 
     /// The mark at which the gate shuts, in bytes.
+    #[cfg(test)]
     pub(crate) const fn limit(&self) -> usize {
         self.limit
     }
@@ -259,6 +262,7 @@ impl ChannelBudget {
     }
 
     /// Whether the channel holds more than its budget.
+    #[cfg(test)]
     pub(crate) fn is_over(&self) -> bool {
         self.held() > self.budget
     }
@@ -269,6 +273,7 @@ impl ChannelBudget {
     }
 
     /// The account of the whole connection.
+    #[cfg(test)]
     pub(crate) const fn connection(&self) -> &Arc<ConnectionBudget> {
         &self.connection
     }

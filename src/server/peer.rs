@@ -144,5 +144,5 @@ where
     };
     admitted.admit(Box::new(door));
     tracing::info!(user = %facts.user, version = %facts.peer_version, "logged in");
-    Ok(ConnectionRef::new(actor, facts, config.timeouts.clone(), receiver, None))
+    Ok(ConnectionRef::new(actor, facts, receiver, None))
 }

@@ -55,7 +55,7 @@ pub async fn scripted(config: ScriptConfig) -> (ConnectionRef, ScriptedPeer) {
         Err(error) => panic!("the connection actor did not start: {error}"),
     };
     let _ = sink.actor.set(actor.clone());
-    let conn = ConnectionRef::new(actor, facts, config.timeouts, phase, None);
+    let conn = ConnectionRef::new(actor, facts, phase, None);
     let script = Script { wire, patience: config.patience };
     (conn, ScriptedPeer { script, window: config.window, max_packet: config.max_packet })
 }

@@ -11,9 +11,13 @@
 use std::process::ExitCode;
 
 mod common;
+mod connect;
 mod core;
+mod endings;
+mod flood;
 #[path = "../kit/mod.rs"]
 mod kit;
+mod limits;
 mod rekey;
 mod session;
 mod slow_consumer;
@@ -21,12 +25,19 @@ mod smoke;
 mod transfer;
 
 fn main() -> ExitCode {
+    if flood::is_wanted() {
+        return flood::serve();
+    }
     kit::run(
         [
             core::trials(),
             transfer::trials(),
             rekey::trials(),
             slow_consumer::trials(),
+            flood::trials(),
+            endings::trials(),
+            limits::trials(),
+            connect::trials(),
             session::trials(),
             smoke::trials(),
         ]

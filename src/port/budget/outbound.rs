@@ -28,6 +28,7 @@ pub(crate) struct OutboundClosed;
 
 impl OutboundCredit {
     /// 1 MiB: keeps the pump's write buffer near that size and a fast link busy.
+    #[cfg(test)]
     pub(crate) const DEFAULT_CAPACITY: usize = 1024 * 1024;
 
     /// Credit for `capacity` bytes, between 1 byte and 4 GiB - 1.
@@ -83,6 +84,7 @@ impl OutboundCredit {
     }
 
     /// Whether [`close`](Self::close) was called.
+    #[cfg(test)]
     pub(crate) fn is_closed(&self) -> bool {
         self.free.is_closed()
     }

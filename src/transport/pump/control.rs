@@ -121,6 +121,7 @@ impl PumpStats {
     }
 
     /// Reads from the socket that brought something.
+    #[cfg(test)]
     pub(in crate::transport) fn reads(&self) -> u64 {
         self.reads.load(Ordering::Relaxed)
     }
@@ -131,6 +132,7 @@ impl PumpStats {
     }
 
     /// The most bytes that ever waited for the socket.
+    #[cfg(test)]
     pub(in crate::transport) fn peak_buffered(&self) -> usize {
         self.peak_buffered.load(Ordering::Relaxed)
     }
