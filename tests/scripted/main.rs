@@ -25,6 +25,7 @@ mod open;
 mod owners;
 mod races;
 mod requests;
+mod session;
 mod sequences;
 mod shutdown;
 mod supervision;
