@@ -134,8 +134,7 @@ async fn a_call_that_was_given_up_is_still_handled() {
     let given_up = channel.here.call(call(1), SECOND).await;
     assert!(matches!(given_up, Err(CallError::Timeout { after }) if after == SECOND));
     assert_eq!(channel.here.call(call(2), 10 * SECOND).await.unwrap(), 2);
-    let dropped =
-        channel.here.call(|_port: RpcReplyPort<u32>| Order::new(|_| Act::Go), SECOND);
+    let dropped = channel.here.call(|_port: RpcReplyPort<u32>| Order::new(|_| Act::Go), SECOND);
     assert!(matches!(dropped.await, Err(CallError::NoReply)));
     settle().await;
     assert_eq!(channel.events.so_far().len(), 4, "init and three orders");

@@ -263,6 +263,9 @@ async fn a_failure_while_the_peer_closes_is_one_close_each_way() {
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_channels_ended_in_every_way_leave_nothing() {
     let (conn, mut peer) = plain().await;
+    settle().await;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
     for n in 0..10_000u32 {
         let mut channel = open(&conn, &mut peer).await;
         match n % 7 {
@@ -280,6 +283,9 @@ async fn ten_thousand_channels_ended_in_every_way_leave_nothing() {
     }
     assert_clean(&conn, &peer).await;
     assert_eq!(info(&conn).await.counters.channels_opened, 10_000);
+    // Those that wait for the end of a time limit have no more to wait for.
+    tokio::time::sleep(60 * SECOND).await;
+    assert!(tasks() <= before, "{} tasks where there were {before}", tasks());
 }
 
 /// Keeps what is logged.
