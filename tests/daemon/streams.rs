@@ -19,6 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         peer_test("eight_channels_stream_8_mib_both_ways_over_small_buffers", NONE, small_buffers),
         peer_test("the_daemons_key_exchanges_survive_eight_streams_both_ways", NONE, rekeying),
+        peer_test("the_daemons_key_exchanges_survive_eight_fast_uploads", NONE, rekeying_uploads),
         peer_test("our_daemon_alone_keeps_two_way_streams_of_plain_russh_going", NONE, plain_client),
         peer_test("a_slow_reader_gets_all_of_a_big_answer", NONE, slow_reader),
     ]
@@ -108,6 +109,41 @@ async fn rekeying() {
     let rekeys = conn.info().await.unwrap().counters.rekeys;
     assert!(rekeys >= 4, "{rekeys} key exchanges");
     soon(conn.close()).await;
+}
+
+/// The daemon asks for new keys in the middle of what the client has under way: more than twice the window at once
+/// would end the connection.
+async fn rekeying_uploads() {
+    const UPLOAD: usize = 48 << 20;
+    let limit = RekeyLimit::new(24 << 20, std::time::Duration::from_secs(3600));
+    let served = Served::with(|config| config.router(router()).rekey(limit)).await;
+    let handle = served.connect_plain().await;
+    let chunk = ractor_ssh::bytes::Bytes::from(vec![7; 1 << 20]);
+    let mut running = tokio::task::JoinSet::new();
+    for _ in 0..CHANNELS {
+        let channel = handle.channel_open_session().await.unwrap();
+        channel.exec(true, "count").await.unwrap();
+        let (mut read, write) = channel.split();
+        let chunk = chunk.clone();
+        running.spawn(async move {
+            for _ in 0..UPLOAD >> 20 {
+                write.data_bytes(chunk.clone()).await.unwrap();
+            }
+            write.eof().await.unwrap();
+        });
+        running.spawn(async move {
+            let mut answer = Vec::new();
+            while let Some(msg) = read.wait().await {
+                if let russh::ChannelMsg::Data { data } = msg {
+                    answer.extend_from_slice(&data);
+                }
+            }
+            assert_eq!(String::from_utf8_lossy(&answer), UPLOAD.to_string());
+        });
+    }
+    while let Some(done) = soon(running.join_next()).await {
+        done.unwrap();
+    }
 }
 
 async fn plain_client() {
