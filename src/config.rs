@@ -49,6 +49,33 @@ impl Default for Timeouts {
     }
 }
 
+impl Timeouts {
+    /// Looks at every value.
+    ///
+    /// # Errors
+    /// Names the first limit of 0, which nothing could meet.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let limits = [
+            ("timeouts.dial", self.dial),
+            ("timeouts.version", self.version),
+            ("timeouts.kex", self.kex),
+            ("timeouts.auth", self.auth),
+            ("timeouts.open", self.open),
+            ("timeouts.request", self.request),
+            ("timeouts.send", self.send),
+            ("timeouts.close", self.close),
+            ("timeouts.rekey", self.rekey),
+            ("timeouts.write_stall", self.write_stall),
+        ];
+        match limits.into_iter().find(|(_, limit)| limit.is_zero()) {
+            Some((field, _)) => {
+                Err(ConfigError::new(field, "is 0", "give a time, Duration::MAX for no limit"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 /// How a peer that has gone silent is noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -71,6 +98,23 @@ impl Keepalive {
     #[must_use]
     pub const fn off() -> Self {
         Self { interval: Duration::ZERO, max_missed: 0 }
+    }
+}
+
+impl Keepalive {
+    /// Looks at the values.
+    ///
+    /// # Errors
+    /// Only one interval: the peer would be given up without having been asked.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if !self.interval.is_zero() && self.max_missed == 1 {
+            return Err(ConfigError::new(
+                "keepalive.max_missed",
+                "is 1: a silent peer would be given up without being asked",
+                "give at least 2, or `Keepalive::off()`",
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -101,6 +145,23 @@ impl RekeyLimit {
     #[cfg(feature = "server")]
     pub(crate) const fn never() -> Self {
         Self::new(u64::MAX, Duration::from_secs(100 * 365 * 24 * 3600))
+    }
+}
+
+impl RekeyLimit {
+    /// Looks at the values.
+    ///
+    /// # Errors
+    /// A limit of 0 would do nothing but exchange keys.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let zero = |field: &str, fix: &str| Err(ConfigError::new(field, "is 0", fix));
+        if self.bytes == 0 {
+            return zero("rekey.bytes", "give at least 1 byte; u64::MAX for no limit by bytes");
+        }
+        if self.time.is_zero() {
+            return zero("rekey.time", "give a time; Duration::MAX for no limit by time");
+        }
+        Ok(())
     }
 }
 
@@ -171,6 +232,9 @@ impl Limits {
         }
         if self.max_packet == 0 {
             return zero("max_packet", "byte (the default is 32 KiB)");
+        }
+        if self.stall_timeout.is_zero() {
+            return zero("stall_timeout", "millisecond (the default is 30 s)");
         }
         if self.max_packet > 65_535 {
             return Err(ConfigError::new(
@@ -304,5 +368,32 @@ impl ChannelOptions {
             return Err(ConfigError::new("high_water", "is 0", "give at least 1 byte"));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_work_is_refused_and_named() {
+        let named = |outcome: Result<(), ConfigError>| outcome.unwrap_err().field;
+        assert_eq!(named(Limits { window: 0, ..Limits::default() }.check()), "window");
+        assert_eq!(named(Limits { max_packet: 65_536, ..Limits::default() }.check()), "max_packet");
+        assert_eq!(named(Limits { stall_timeout: Duration::ZERO, ..Limits::default() }.check()), "stall_timeout");
+        assert_eq!(named(Timeouts { kex: Duration::ZERO, ..Timeouts::default() }.check()), "timeouts.kex");
+        assert_eq!(named(RekeyLimit::new(0, Duration::MAX).check()), "rekey.bytes");
+        assert_eq!(named(RekeyLimit::new(1, Duration::ZERO).check()), "rekey.time");
+        assert_eq!(named(Keepalive::new(Duration::MAX, 1).check()), "keepalive.max_missed");
+        assert_eq!(named(ChannelOptions::new().receive_budget(0).check()), "receive_budget");
+    }
+
+    #[test]
+    fn the_defaults_work() {
+        assert_eq!(Limits::default().check(), Ok(()));
+        assert_eq!(Timeouts::default().check(), Ok(()));
+        assert_eq!(RekeyLimit::default().check(), Ok(()));
+        assert_eq!(Keepalive::default().check(), Ok(()));
+        assert_eq!(ChannelOptions::default().check(), Ok(()));
     }
 }

@@ -341,6 +341,9 @@ pub enum StopReason {
     /// The behaviour asked for it (`Next::Stop`).
     #[error("stopped by the behaviour")]
     Normal,
+    /// The behaviour asked for it, and said why (`Next::StopBecause`).
+    #[error("stopped by the behaviour: {0}")]
+    Because(&'static str),
     /// The channel is over, and `Closed` was handled.
     #[error("the channel is over: {0}")]
     Closed(CloseReason),
@@ -372,7 +375,7 @@ impl StopReason {
     /// Whether this is an ordinary end, after which a `Transient` child is not restarted.
     #[must_use]
     pub const fn is_normal(&self) -> bool {
-        matches!(self, Self::Normal | Self::Closed(CloseReason::Peer | CloseReason::Local))
+        matches!(self, Self::Normal | Self::Because(_) | Self::Closed(CloseReason::Peer | CloseReason::Local))
     }
 }
 
@@ -402,6 +405,52 @@ macro_rules! io_error {
             }
         }
     )*};
+}
+
+impl CloseReason {
+    /// Whether the same may succeed on a new channel.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Connection(error) => error.is_retryable(),
+            Self::Peer | Self::Local => false,
+            _ => true,
+        }
+    }
+}
+
+impl RequestError {
+    /// Whether the same request may succeed later, on the same channel or, where that is closed, on a new one.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Timeout { .. } => true,
+            Self::Closed(reason) => reason.is_retryable(),
+            _ => false,
+        }
+    }
+}
+
+impl SendError {
+    /// Whether the same send may succeed later.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self.kind, SendErrorKind::Timeout { .. })
+    }
+}
+
+impl CallError {
+    /// Who caused it.
+    #[must_use]
+    pub const fn origin(&self) -> Origin {
+        Origin::Local
+    }
+
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self, Self::Timeout { .. })
+    }
 }
 
 impl CloseReason {

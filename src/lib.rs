@@ -86,3 +86,8 @@ pub use wire::id::ChannelKey;
 
 pub use bytes;
 pub use ractor;
+
+/// The examples of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

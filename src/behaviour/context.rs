@@ -139,8 +139,12 @@ impl<C: Behaviour<R>, R: Role> ChannelContext<C, R> {
     /// That suits a behaviour which answers what it receives. One whose output has another source (a file sent to a
     /// command that prints meanwhile) switches it off: otherwise a peer that reads no more before its own output was
     /// taken would wait for us, and we for it.
-    pub const fn withhold_data(&mut self, withhold: bool) {
+    pub fn withhold_data(&mut self, withhold: bool) {
         self.always_deliver = !withhold;
+        if !withhold {
+            // What is withheld already goes on.
+            let _ = self.myself.cast(ActorMsg::Room);
+        }
     }
 
     /// Keeps the credit of the event being handled from going back when the callback returns; it goes back

@@ -2,12 +2,14 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::role::{ClientSide, Role, ServerSide};
 use crate::error::{CloseReason, RequestError, SendError, SendErrorKind};
+use crate::observe::ChannelCounters;
 use crate::port::{Outgoing, Port};
 use crate::wire::codes::DataType;
 use crate::wire::id::ChannelKey;
@@ -118,6 +120,22 @@ impl<R: Role> ChannelHandle<R> {
     /// Closes the channel now; what is queued in either direction is dropped. Returns at once. Idempotent.
     pub fn abort(&self) {
         self.port.abort(CloseReason::Local);
+    }
+
+    /// What there is to see of the channel at this moment, as OTP's `channel_info`.
+    #[must_use]
+    pub fn info(&self) -> ChannelCounters {
+        let budget = self.port.inbox.budget();
+        ChannelCounters {
+            id: self.port.key(),
+            bytes_in: self.port.counters.bytes_in.load(Ordering::Relaxed),
+            bytes_out: self.port.counters.bytes_out.load(Ordering::Relaxed),
+            unread: budget.held(),
+            receive_budget: budget.budget(),
+            queued: self.port.outbox.bytes(),
+            idle: self.port.idle(),
+            closed: self.port.outbox.closed(),
+        }
     }
 
     /// Why the channel is closed; `None` while it can send.

@@ -38,6 +38,9 @@ pub enum Next {
     Continue,
     /// Send what is queued, close the channel and stop; `terminate` gets `StopReason::Normal`.
     Stop,
+    /// As [`Stop`](Self::Stop), with a reason in words: `terminate` and `ChannelRef::wait` get
+    /// `StopReason::Because`.
+    StopBecause(&'static str),
 }
 
 /// What [`ClientChannel`] and [`ServerChannel`] have in common, for code that serves both.

@@ -269,6 +269,7 @@ const fn stop_if_asked(next: Next) -> Result<(), StopReason> {
     match next {
         Next::Continue => Ok(()),
         Next::Stop => Err(StopReason::Normal),
+        Next::StopBecause(reason) => Err(StopReason::Because(reason)),
     }
 }
 

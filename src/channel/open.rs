@@ -5,9 +5,9 @@ use tokio::sync::oneshot;
 use super::actor::Unclaimed;
 use super::bare::{BareChannel, ChannelEvent, Relay};
 use super::start::Starter;
-use crate::behaviour::{ChannelRef, ClientChannel};
+use crate::behaviour::{ChannelHandle, ChannelRef, ClientChannel};
 use crate::config::{ChannelOptions, SlowConsumer};
-use crate::error::OpenError;
+use crate::error::{OpenError, Phase};
 use crate::handle::ConnectionRef;
 use crate::handle::msg::{ConnectionMsg, OpenCommand};
 use crate::wire::open::OpenRequest;
@@ -29,7 +29,8 @@ impl ConnectionRef {
 
     /// Opens a channel of any kind with options. Otherwise as [`session_channel`](Self::session_channel).
     ///
-    /// With [`SlowConsumer::Isolate`] the channel gets a connection of its own, which ends with it.
+    /// With [`SlowConsumer::Isolate`] the channel gets a connection of its own, which ends with it. It is closed when
+    /// this connection is gone; a shutdown of this connection does not wait for it.
     ///
     /// # Errors
     /// As [`session_channel`](Self::session_channel); wrong options; the isolated connection failed.
@@ -46,8 +47,33 @@ impl ConnectionRef {
         let Some(redial) = self.redial() else {
             return Err(OpenError::Isolate("this connection was made over a given stream".into()));
         };
+        self.may_open()?;
         let own = redial().await.map_err(|e| OpenError::Isolate(e.to_string().into()))?;
-        own.open_here(request, options, behaviour).await
+        self.may_open()?;
+        let channel = own.open_here(request, options, behaviour).await?;
+        self.takes_along(&channel);
+        Ok(channel)
+    }
+
+    /// An isolated channel asks its parent, which has no entry for it.
+    fn may_open(&self) -> Result<(), OpenError> {
+        match self.phase() {
+            Phase::Up => Ok(()),
+            Phase::Down => Err(OpenError::Connection(self.error())),
+            _ => Err(OpenError::Draining),
+        }
+    }
+
+    /// An isolated channel is closed when this connection is gone.
+    fn takes_along<C: ClientChannel>(&self, channel: &ChannelRef<C>) {
+        let mut phases = self.phases();
+        let channel = ChannelHandle::clone(channel);
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = phases.wait_for(|event| event.phase == Phase::Down) => channel.close(),
+                _ = channel.port().exited() => {}
+            }
+        });
     }
 
     async fn open_here<C: ClientChannel>(

@@ -177,6 +177,11 @@ impl ClientConfig {
                 "give 1 to 240 printable characters (RFC 4253 section 4.2)",
             ));
         }
-        self.limits.check()
+        self.limits.check()?;
+        self.timeouts.check()?;
+        self.keepalive.check()?;
+        self.rekey.check()?;
+        self.algorithms.check()?;
+        self.auth.check(&self.user)
     }
 }

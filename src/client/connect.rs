@@ -93,8 +93,18 @@ impl Connecting {
     ) -> Self {
         let (sender, phases) = watch::channel(PhaseEvent::new(Phase::Config));
         let span = tracing::info_span!("ssh_connection", host = %config.host, port = config.port, user = %config.user);
-        let work = work(sender).instrument(span).boxed();
-        Self { phases, work }
+        let ended = sender.clone();
+        let work = work(sender);
+        let work = async move {
+            let made = work.await;
+            if made.is_err() {
+                ended.send_replace(PhaseEvent::down(None));
+            }
+            // From here on the connection actor alone tells; with it the phases end.
+            drop(ended);
+            made
+        };
+        Self { phases, work: work.instrument(span).boxed() }
     }
 
     /// The phases the connection goes through, now and after it is up.

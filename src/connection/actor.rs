@@ -8,7 +8,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::clocks::{KeepaliveClock, KeepaliveStep, RekeyClock};
+use super::clocks::{KeepaliveClock, KeepaliveStep, RekeyClock, after};
 use super::table::{Entry, Table};
 use crate::behaviour::HandleTimeouts;
 use crate::config::{ChannelOptions, Keepalive, Limits, RekeyLimit, SlowConsumer, Timeouts};
@@ -125,6 +125,10 @@ impl Actor for ConnectionActor {
         match message {
             ConnectionMsg::Open(command) => state.open(&myself, command),
             ConnectionMsg::OpenDone { key, outcome } => state.open_done(&myself, key, outcome),
+            ConnectionMsg::OpenOverdue(key) => {
+                state.table.overdue(key);
+                state.end_if_idle(&myself);
+            }
             ConnectionMsg::Accept(command) => state.accept(&myself, command),
             ConnectionMsg::Gone(key) => state.wire_gone(&myself, key),
             ConnectionMsg::Transport(event) => state.transport_event(&myself, event),
@@ -158,9 +162,14 @@ impl Actor for ConnectionActor {
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
         match event {
-            SupervisionEvent::ActorTerminated(who, _, _) | SupervisionEvent::ActorFailed(who, _) => {
+            SupervisionEvent::ActorTerminated(who, remains, _) => {
+                if !state.table.has_ended(who.get_id()) {
+                    // Killed: the user's state comes along, and its destructor is not ours to run.
+                    tokio::spawn(async move { drop(remains) });
+                }
                 state.actor_ended(&myself, &who);
             }
+            SupervisionEvent::ActorFailed(who, _) => state.actor_ended(&myself, &who),
             _ => {}
         }
         Ok(())
@@ -191,7 +200,8 @@ impl State {
     fn open(&mut self, myself: &ActorRef<ConnectionMsg>, command: OpenCommand) {
         if let Err(error) = self.may_open() {
             self.counters.opens_failed += 1;
-            command.start.refuse(error);
+            // The behaviour goes with it, and its destructor is the user's.
+            tokio::spawn(async move { command.start.refuse(error) });
             return;
         }
         let OpenCommand { request, options, start } = command;
@@ -222,6 +232,7 @@ impl State {
                 }
                 Err(_) => {
                     start.refuse(OpenError::Timeout { after: limit });
+                    let _ = myself.cast(ConnectionMsg::OpenOverdue(key));
                     match opening.await {
                         Ok(()) => {
                             port.abandon(CloseReason::Local);
@@ -376,7 +387,7 @@ impl State {
             self.args.phases.send_replace(PhaseEvent::new(Phase::Draining));
         }
         if self.closing.is_none() {
-            let until = Instant::now() + grace;
+            let until = after(Instant::now(), grace);
             self.deadline = Some(self.deadline.map_or(until, |deadline| deadline.min(until)));
         }
         self.end_if_idle(myself);
@@ -386,6 +397,11 @@ impl State {
     /// Ends the connection on our side: channels first, then SSH_MSG_DISCONNECT, then the byte stream.
     fn close(&mut self, myself: &ActorRef<ConnectionMsg>, reason: ConnectionError) {
         if self.closing.is_some() {
+            // Lost before, and channel actors are still at what arrived: now they have a deadline.
+            if self.deadline.is_none() {
+                self.deadline = Some(after(Instant::now(), self.args.timeouts.close));
+                self.tick(myself);
+            }
             return;
         }
         self.closing = Some(reason.clone());
@@ -394,7 +410,7 @@ impl State {
             self.args.phases.send_replace(PhaseEvent::new(Phase::Draining));
         }
         let patience = self.args.timeouts.close;
-        self.deadline = Some(Instant::now() + patience);
+        self.deadline = Some(after(Instant::now(), patience));
         for port in self.table.ports() {
             port.lost(reason.clone());
         }
@@ -410,7 +426,7 @@ impl State {
 
     /// With the last channel go a draining, an orphaned and a lost connection.
     fn end_if_idle(&mut self, myself: &ActorRef<ConnectionMsg>) {
-        if !self.table.is_empty() {
+        if !self.table.is_idle() {
             return;
         }
         let lost = self.args.down.get().cloned();
@@ -452,6 +468,9 @@ impl State {
     fn tick(&mut self, myself: &ActorRef<ConnectionMsg>) {
         let now = Instant::now();
         if self.phase == Phase::Down {
+            if let Some(at) = self.check_end(myself, now) {
+                self.wake_at(myself, at);
+            }
             return;
         }
         let wakes = [
@@ -537,7 +556,7 @@ impl State {
         if let Some(rekeying) = &self.rekeying {
             let shut = self.args.budget.shut_total().saturating_sub(rekeying.shut_before);
             let limit = self.args.timeouts.rekey;
-            let due = rekeying.since + limit + shut;
+            let due = after(after(rekeying.since, limit), shut);
             if now >= due {
                 self.abort(ConnectionError::RekeyTimeout { after: limit });
                 return None;
@@ -547,7 +566,7 @@ impl State {
         let traffic = self.args.transport.traffic();
         if self.closing.is_none() && self.rekey.is_due(now, traffic) {
             self.start_rekey(myself, None);
-            return Some(now + self.args.timeouts.rekey);
+            return Some(after(now, self.args.timeouts.rekey));
         }
         Some(self.rekey.next_look(now, traffic))
     }
@@ -619,7 +638,7 @@ impl State {
                 entry.port.abort(CloseReason::Stalled { held, after: timeout });
             }
         }
-        Some(now + timeout / STALL_TICKS)
+        Some(after(now, timeout / STALL_TICKS))
     }
 
     fn info(&self) -> ConnectionInfo {

@@ -8,6 +8,14 @@ use tokio::time::Instant;
 use crate::config::{Keepalive, RekeyLimit};
 use crate::transport::Traffic;
 
+/// As good as never.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
+/// `later` after `now`, however long that is.
+pub(super) fn after(now: Instant, later: Duration) -> Instant {
+    now.checked_add(later.min(FAR)).unwrap_or(now)
+}
+
 /// Notices a peer that has gone silent.
 #[derive(Debug)]
 pub(super) struct KeepaliveClock {
@@ -47,14 +55,15 @@ impl KeepaliveClock {
         }
         let silence = now.saturating_duration_since(self.silent_since);
         let missed = self.asked + 1;
-        if silence < self.config.interval * missed {
-            return KeepaliveStep::Wait(self.silent_since + self.config.interval * missed);
+        let patience = self.config.interval.saturating_mul(missed);
+        if silence < patience {
+            return KeepaliveStep::Wait(after(self.silent_since, patience));
         }
         if missed >= self.config.max_missed {
             return KeepaliveStep::Dead { missed: self.asked, after: silence };
         }
         self.asked = missed;
-        KeepaliveStep::Ask(self.silent_since + self.config.interval * (missed + 1))
+        KeepaliveStep::Ask(after(self.silent_since, self.config.interval.saturating_mul(missed + 1)))
     }
 }
 
@@ -91,9 +100,9 @@ impl RekeyClock {
         const QUIET: Duration = Duration::from_secs(2);
         let busy = std::mem::replace(&mut self.seen, traffic) != traffic;
         if self.limit.bytes == u64::MAX {
-            return self.since + self.limit.time;
+            return after(self.since, self.limit.time);
         }
-        (self.since + self.limit.time).min(now + if busy { BUSY } else { QUIET })
+        after(self.since, self.limit.time).min(now + if busy { BUSY } else { QUIET })
     }
 }
 
@@ -102,6 +111,17 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn limits_that_are_as_good_as_never_do_not_overflow() {
+        let start = Instant::now();
+        assert!(after(start, Duration::MAX) > start);
+        let mut keepalive = KeepaliveClock::new(Keepalive::new(Duration::MAX, 3), start);
+        assert!(matches!(keepalive.step(start + SECOND, 0, false), KeepaliveStep::Wait(_)));
+        let mut rekey = RekeyClock::new(RekeyLimit::new(u64::MAX, Duration::MAX), start);
+        assert!(!rekey.is_due(start + SECOND, Traffic::ZERO));
+        assert!(rekey.next_look(start, Traffic::ZERO) > start);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_peer_is_dead_after_interval_times_count() {

@@ -23,6 +23,8 @@ pub(super) struct Entry {
     /// For how long it has held up the connection in total.
     pub(super) held_up: Duration,
     actor: ActorSlot,
+    /// The peer has not answered the open in time, and nobody waits for it any more.
+    overdue: bool,
     /// Dropped with the entry.
     _keeps: Option<Box<dyn Any + Send>>,
 }
@@ -36,7 +38,15 @@ enum ActorSlot {
 
 impl Entry {
     pub(super) const fn new(port: Arc<Port>, kind: &'static str, behaviour: &'static str) -> Self {
-        Self { port, kind, behaviour, held_up: Duration::ZERO, actor: ActorSlot::Awaited, _keeps: None }
+        Self {
+            port,
+            kind,
+            behaviour,
+            held_up: Duration::ZERO,
+            actor: ActorSlot::Awaited,
+            overdue: false,
+            _keeps: None,
+        }
     }
 
     /// What is dropped when both the channel and its actor have ended.
@@ -89,8 +99,22 @@ impl Table {
         self.entries.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+    /// Whether no channel is left that anybody waits for.
+    pub(super) fn is_idle(&self) -> bool {
+        self.entries.values().all(|entry| entry.overdue)
+    }
+
+    /// The open's answer is late, and its opener gone.
+    pub(super) fn overdue(&mut self, key: ChannelKey) {
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.overdue = true;
+        }
+    }
+
+    /// Whether the channel's actor has ended by itself, as far as is known here.
+    pub(super) fn has_ended(&self, actor: ActorId) -> bool {
+        let entry = self.by_actor.get(&actor).and_then(|key| self.entries.get(key));
+        entry.is_some_and(|entry| entry.port.exit().is_some())
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry> {

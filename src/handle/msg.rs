@@ -70,6 +70,8 @@ pub(crate) enum ConnectionMsg {
         outcome: OpenOutcome,
     },
     #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "clients take no channels in"))]
+    /// The opener has been told that the peer has not answered in time; the answer may still come.
+    OpenOverdue(ChannelKey),
     Accept(AcceptCommand),
     /// Nothing of the channel is left on the wire.
     Gone(ChannelKey),

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::error::{ConnectionError, Phase};
+use crate::error::{CloseReason, ConnectionError, Phase};
 
 /// The algorithms in use (RFC 4253 section 7.1).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -121,6 +121,28 @@ pub struct ChannelInfo {
     pub idle: Duration,
     /// For how long it has held up the connection in total.
     pub held_up: Duration,
+}
+
+/// A channel, at the moment its own address was asked. Its connection knows more: [`ChannelInfo`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ChannelCounters {
+    /// Which one.
+    pub id: crate::wire::id::ChannelKey,
+    /// Payload bytes received.
+    pub bytes_in: u64,
+    /// Payload bytes sent.
+    pub bytes_out: u64,
+    /// Bytes received and not consumed, overhead included.
+    pub unread: usize,
+    /// Its receive budget.
+    pub receive_budget: usize,
+    /// Bytes queued for sending.
+    pub queued: usize,
+    /// How long ago something was last sent or received.
+    pub idle: Duration,
+    /// Why nothing can be sent any more; `None` while it can.
+    pub closed: Option<CloseReason>,
 }
 
 /// Where in its life a channel is.

@@ -3,4 +3,6 @@
 mod info;
 
 pub(crate) use info::Facts;
-pub use info::{Algorithms, ChannelInfo, ChannelState, ConnectionInfo, Counters, PhaseEvent};
+pub use info::{
+    Algorithms, ChannelCounters, ChannelInfo, ChannelState, ConnectionInfo, Counters, PhaseEvent,
+};

@@ -87,6 +87,12 @@ impl Inbox {
         let charge = self.budget.charge(0);
         let mut state = self.lock();
         if state.sealed {
+            // Closed already, and not all taken yet: what waits before the end can still go.
+            let keep = state.queue.len().saturating_sub(1);
+            let dropped: Vec<Arrived> =
+                if drop_queue { state.queue.drain(..keep).collect() } else { Vec::new() };
+            drop(state);
+            drop(dropped);
             return false;
         }
         state.sealed = true;

@@ -412,12 +412,18 @@ impl Port {
     }
 
     /// Sends our CLOSE unless the peer's is here already, and keeps the tombstone.
-    async fn say_close(&self) {
-        if !self.peer_closed.load(Ordering::Acquire)
-            && let Some(link) = self.link.get()
-            && tokio::time::timeout(self.close_timeout, link.close()).await.is_err()
-        {
-            tracing::debug!(channel = %self.key, "the peer has not answered our close in time");
+    async fn say_close(self: &Arc<Self>) {
+        if !self.peer_closed.load(Ordering::Acquire) && self.link.get().is_some() {
+            // In a task of its own: CLOSE goes out also when that takes longer than we wait for it.
+            let port = Arc::clone(self);
+            let closing = self.runtime.spawn(async move {
+                if let Some(link) = port.link.get() {
+                    link.close().await;
+                }
+            });
+            if tokio::time::timeout(self.close_timeout, closing).await.is_err() {
+                tracing::debug!(channel = %self.key, "the peer has not answered our close in time");
+            }
         }
         self.inbox.close(CloseReason::Local);
         // Requests whose answer has not come get none any more.

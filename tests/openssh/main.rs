@@ -15,6 +15,7 @@ mod connect;
 mod core;
 mod endings;
 mod flood;
+mod example_ssh;
 #[path = "../kit/mod.rs"]
 mod kit;
 mod limits;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
             limits::trials(),
             connect::trials(),
             session::trials(),
+            example_ssh::trials(),
             smoke::trials(),
         ]
         .into_iter()

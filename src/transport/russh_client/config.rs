@@ -2,7 +2,6 @@
 //! keepalive, its inactivity timeout, its own limits for key re-exchange.
 
 use std::borrow::Cow;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,15 +11,11 @@ use russh::{Preferred, SshId, client};
 use crate::config::Limits;
 use crate::error::ConfigError;
 use crate::host_key::HostKeyAlgorithms;
-use crate::transport::russh_common::algorithms::{AlgorithmLists, unknown};
+use crate::transport::russh_common::algorithms::AlgorithmLists;
 
 /// The allowed host key algorithms in the order known_hosts wants.
 fn host_keys(lists: &AlgorithmLists, known: &[Algorithm]) -> Result<Vec<Algorithm>, ConfigError> {
-    let allowed: Vec<Algorithm> = lists
-        .host_keys
-        .iter()
-        .map(|name| Algorithm::from_str(name).map_err(|_| unknown(name, "host key algorithms")))
-        .collect::<Result<_, _>>()?;
+    let allowed = lists.allowed_host_keys()?;
     if allowed.is_empty() {
         return Ok(known.to_vec());
     }

@@ -170,13 +170,18 @@ impl Handler for ClientHandler {
 
     async fn channel_open_failure(
         &mut self,
-        _channel: ChannelId,
+        channel: ChannelId,
         reason: ChannelOpenFailure,
         description: &str,
         _language: &str,
         _session: &mut Session,
     ) -> Result<(), Fault> {
-        self.shared.refusals.add(convert::open_failure(&reason), description);
+        if self.shared.taps.has(channel) {
+            // Of a channel that was open: russh has forgotten it, so it is over.
+            self.shared.taps.closed(channel);
+        } else {
+            self.shared.refusals.add(convert::open_failure(&reason), description);
+        }
         Ok(())
     }
 

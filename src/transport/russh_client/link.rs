@@ -145,6 +145,7 @@ impl Barrier {
         let (tx, rx) = oneshot::channel();
         let ask = {
             let mut waiting = self.lock();
+            waiting.next.retain(|waiter| !waiter.is_closed());
             waiting.next.push(tx);
             !std::mem::replace(&mut waiting.asking, true)
         };

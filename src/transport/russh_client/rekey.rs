@@ -79,7 +79,7 @@ pub(super) async fn rekey(mut this: Rekey) -> Result<(), LinkClosed> {
 impl Rekey {
     /// While reading has stopped the kernel's buffers are full of what would count.
     async fn gate_open(&self) {
-        while self.budget.shut_since().is_some() {
+        while self.budget.shut_since().is_some() && !self.taps.is_down() {
             tokio::time::sleep(QUIET).await;
         }
     }

@@ -1,7 +1,9 @@
 //! Which algorithms are offered, on both sides: ours by default, or by name. Host keys are the role's own affair.
 
 use std::borrow::Cow;
+use std::str::FromStr;
 
+use russh::keys::ssh_key::Algorithm;
 use russh::{Preferred, cipher, kex, mac};
 
 use crate::error::ConfigError;
@@ -44,12 +46,27 @@ fn has_aes() -> bool {
 }
 
 impl AlgorithmLists {
+    /// Whether all names are known.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        self.preferred()?;
+        self.allowed_host_keys().map(drop)
+    }
+
+    /// The host key algorithms that were named.
+    pub(in crate::transport) fn allowed_host_keys(&self) -> Result<Vec<Algorithm>, ConfigError> {
+        let known = "ssh-ed25519, ecdsa-sha2-nistp256, -nistp384, -nistp521, rsa-sha2-512, rsa-sha2-256";
+        self.host_keys
+            .iter()
+            .map(|name| Algorithm::from_str(name).map_err(|_| unknown(name, "host_key_algorithms", known)))
+            .collect()
+    }
+
     /// All but the host keys.
     pub(in crate::transport) fn preferred(&self) -> Result<Preferred, ConfigError> {
         let default = Preferred::DEFAULT;
-        let kex = names::<kex::Name>(&self.kex, "kex algorithms")?;
-        let ciphers = names::<cipher::Name>(&self.ciphers, "ciphers")?;
-        let macs = names::<mac::Name>(&self.macs, "MACs")?;
+        let kex = names::<kex::Name>(&self.kex, "kex_algorithms", kex::ALL_KEX_ALGORITHMS)?;
+        let ciphers = names::<cipher::Name>(&self.ciphers, "ciphers", cipher::ALL_CIPHERS)?;
+        let macs = names::<mac::Name>(&self.macs, "macs", mac::ALL_MAC_ALGORITHMS)?;
         Ok(Preferred {
             kex: if kex.is_empty() { default.kex } else { with_kex_extensions(kex) },
             cipher: Cow::Owned(if ciphers.is_empty() { default_ciphers() } else { ciphers }),
@@ -72,10 +89,14 @@ fn with_kex_extensions(mut kex: Vec<kex::Name>) -> Cow<'static, [kex::Name]> {
     Cow::Owned(kex)
 }
 
-fn names<N: for<'a> TryFrom<&'a str>>(list: &[String], field: &str) -> Result<Vec<N>, ConfigError> {
-    list.iter().map(|name| N::try_from(name.as_str()).map_err(|_| unknown(name, field))).collect()
+fn names<N>(list: &[String], field: &str, all: &[&N]) -> Result<Vec<N>, ConfigError>
+where
+    N: for<'a> TryFrom<&'a str> + AsRef<str>,
+{
+    let known = || all.iter().map(|name| (*name).as_ref()).collect::<Vec<_>>().join(", ");
+    list.iter().map(|name| N::try_from(name.as_str()).map_err(|_| unknown(name, field, &known()))).collect()
 }
 
-pub(in crate::transport) fn unknown(name: &str, field: &str) -> ConfigError {
-    ConfigError::new(field, format!("`{name}` is not known"), "remove it, or give a name russh supports")
+fn unknown(name: &str, field: &str, known: &str) -> ConfigError {
+    ConfigError::new(field, format!("`{name}` is not known"), format!("remove it, or give one of {known}"))
 }

@@ -98,6 +98,10 @@ impl<X> Taps<X> {
         let mut state = self.lock();
         let entry = state.entries.entry(id).or_insert_with(|| self.entry());
         entry.confirmed = true;
+        if let Tap::Live { read, .. } = &mut entry.tap {
+            // Confirmed once more: russh queues that too.
+            newest(read);
+        }
         if matches!(entry.tap, Tap::Forgotten) {
             state.remove(id);
         }
