@@ -19,6 +19,7 @@ mod flood;
 mod kit;
 mod limits;
 mod rekey;
+mod replies;
 mod session;
 mod slow_consumer;
 mod smoke;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
     kit::run(
         [
             core::trials(),
+            replies::trials(),
             transfer::trials(),
             rekey::trials(),
             slow_consumer::trials(),
