@@ -1,12 +1,15 @@
 //! OpenSSH's client as the peer.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use libtest_mimic::Trial;
+use ractor_ssh::config::Keepalive;
 use ractor_ssh::{ExecOutput, Router};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::kit::{Peer, peer_test};
+use crate::ours::{Report, Reports};
 use crate::programs::{Check, byte_at, piece, router};
 use crate::support::{Ssh, soon};
 
@@ -22,6 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("ssh_shows_the_banner", [needs], banner),
         peer_test("ssh_passes_environment_and_terminal_to_the_route", [needs], env_and_pty),
         peer_test("ssh_ends_when_the_daemon_stops", [needs], stop),
+        peer_test("an_idle_ssh_answers_keepalives_and_a_frozen_one_is_found_dead", [needs], keepalive),
     ]
 }
 
@@ -144,4 +148,34 @@ async fn stop() {
     let output = soon(child.wait_with_output()).await.unwrap();
     assert_eq!(output.status.code(), Some(255), "{output:?}");
     assert!(tokio::net::TcpStream::connect(served.daemon.local_addr()).await.is_err());
+}
+
+/// Three times 300 ms of silence are an end: an idle client stays for longer because it answers.
+async fn keepalive() {
+    let every = Duration::from_millis(300);
+    let ssh = Ssh::new();
+    let reports = Reports::default();
+    let sender = reports.sender();
+    let served = ssh
+        .serve(|config| {
+            config
+                .router(Router::new().exec(move |_| Report::new(&sender)))
+                .keepalive(Keepalive::new(every, 3))
+        })
+        .await;
+    let mut child = ssh.command(&served).args(["127.0.0.1", "x"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"one").await.unwrap();
+    assert_eq!(reports.next().await, "data one");
+    tokio::time::sleep(every * 8).await;
+    stdin.write_all(b"two").await.unwrap();
+    assert_eq!(reports.next().await, "data two");
+
+    let pid = rustix::process::Pid::from_raw(child.id().unwrap().try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    let frozen = std::time::Instant::now();
+    assert_eq!(reports.next().await, "closed");
+    assert!(frozen.elapsed() >= every * 2, "{:?}", frozen.elapsed());
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    child.wait().await.unwrap();
 }
