@@ -10,7 +10,8 @@ use rand::RngExt as _;
 use tokio::task::JoinSet;
 
 use crate::common::{
-    Tell, alone, becomes_true, config, connect, counters, exec, info, no_channels_left, open, open_files, run,
+    Tell, alone, becomes_true, config, connect, counters, exec, info, no_channels_left, open, open_files,
+    resident, run,
 };
 use crate::kit::{Peer, Sshd, peer_test};
 
@@ -21,6 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         peer_test("limits::one_channel_more_than_max_channels_is_refused_here", SERVER, max_channels),
         peer_test("limits::an_open_that_is_given_up_leaves_no_session", SERVER, opens_given_up),
+        alone("limits::ten_thousand_channels_opened_and_closed_leave_nothing", ten_thousand),
         alone("limits::a_thousand_commands_in_a_row_leave_nothing", in_a_row),
         alone("limits::a_thousand_commands_64_at_once_some_given_up_leave_nothing", at_once),
     ]
@@ -31,13 +33,14 @@ pub(crate) fn trials() -> Vec<Trial> {
 struct Footprint {
     files: usize,
     tasks: usize,
+    resident: u64,
 }
 
 impl Footprint {
     async fn of(conn: &ConnectionRef) -> Self {
         no_channels_left(conn).await;
         let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
-        Self { files: open_files().len(), tasks }
+        Self { files: open_files().len(), tasks, resident: resident() }
     }
 
     async fn is_back(&self, conn: &ConnectionRef) {
@@ -61,8 +64,36 @@ async fn in_a_row() {
         let outcome = run(&conn, &format!("exit {}", n % 200)).await;
         assert_eq!(outcome.status, Some((n % 200) as u32));
     }
+    let grown = resident().saturating_sub(before.resident);
+    assert!(grown < COUNT * 1024, "{grown} bytes more in memory");
     before.is_back(&conn).await;
     assert_eq!(counters(&conn).await.channels_closed, COUNT + 1);
+}
+
+async fn ten_thousand() {
+    let sshd = Sshd::builder().max_sessions(40).start().unwrap();
+    let conn = connect(&sshd).await;
+    run(&conn, "true").await;
+    let before = Footprint::of(&conn).await;
+    let mut work = JoinSet::new();
+    for _ in 0..16 {
+        let conn = conn.clone();
+        work.spawn(async move {
+            for _ in 0..10_000 / 16 {
+                let (channel, events) = open(&conn).await;
+                channel.close();
+                events.outcome().await;
+            }
+        });
+    }
+    work.join_all().await;
+    let resident_then = resident();
+    before.is_back(&conn).await;
+    assert_eq!(counters(&conn).await.channels_closed, 10_001);
+    // russh keeps an entry for each channel that we close first, with a queue of nearly 4 KiB, as long as the
+    // connection lives. Nothing else may stay.
+    let grown = resident_then.saturating_sub(before.resident);
+    assert!(grown < 10_000 * 5 * 1024, "{grown} bytes more in memory");
 }
 
 async fn at_once() {

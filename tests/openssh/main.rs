@@ -20,6 +20,7 @@ mod example_ssh;
 mod kit;
 mod limits;
 mod rekey;
+mod replies;
 mod session;
 mod slow_consumer;
 mod smoke;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
     kit::run(
         [
             core::trials(),
+            replies::trials(),
             transfer::trials(),
             rekey::trials(),
             slow_consumer::trials(),

@@ -6,7 +6,7 @@ use libtest_mimic::Trial;
 use ractor_ssh::config::RekeyLimit;
 use ractor_ssh::{Client, ConnectionRef};
 
-use crate::common::{Echo, config, connect, counters, soon};
+use crate::common::{Echo, becomes_true, config, connect, counters, soon};
 use crate::kit::{Peer, Sshd, peer_test};
 use crate::transfer::load;
 
@@ -79,9 +79,6 @@ async fn by_time() {
     let sshd = Sshd::builder().start().unwrap();
     let limit = RekeyLimit::new(1 << 30, Duration::from_millis(100));
     let conn = Client::new(config(&sshd).rekey(limit)).connect().await.unwrap();
-    crate::common::becomes_true("keys were exchanged three times", || async {
-        counters(&conn).await.rekeys >= 3
-    })
-    .await;
+    becomes_true("keys were exchanged three times", || async { counters(&conn).await.rekeys >= 3 }).await;
     Echo::start(&conn).await.round().await;
 }
