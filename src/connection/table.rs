@@ -23,8 +23,6 @@ pub(super) struct Entry {
     /// For how long it has held up the connection in total.
     pub(super) held_up: Duration,
     actor: ActorSlot,
-    /// Nothing is left on the wire.
-    gone: bool,
     /// Dropped with the entry.
     _keeps: Option<Box<dyn Any + Send>>,
 }
@@ -38,15 +36,7 @@ enum ActorSlot {
 
 impl Entry {
     pub(super) const fn new(port: Arc<Port>, kind: &'static str, behaviour: &'static str) -> Self {
-        Self {
-            port,
-            kind,
-            behaviour,
-            held_up: Duration::ZERO,
-            actor: ActorSlot::Awaited,
-            gone: false,
-            _keeps: None,
-        }
+        Self { port, kind, behaviour, held_up: Duration::ZERO, actor: ActorSlot::Awaited, _keeps: None }
     }
 
     /// What is dropped when both the channel and its actor have ended.
@@ -55,8 +45,8 @@ impl Entry {
         self
     }
 
-    const fn state(&self) -> ChannelState {
-        match (self.actor, self.gone) {
+    fn state(&self) -> ChannelState {
+        match (self.actor, self.port.is_gone()) {
             (ActorSlot::Awaited, _) => ChannelState::Opening,
             (ActorSlot::Running(_), false) => ChannelState::Open,
             _ => ChannelState::Closing,
@@ -134,6 +124,7 @@ impl Table {
                 self.by_actor.remove(&actor);
             }
             entry.actor = ActorSlot::Ended;
+            let _ = entry.port.await_gone();
         }
         self.sweep(key)
     }
@@ -152,9 +143,6 @@ impl Table {
 
     /// Nothing is left of the channel on the wire. True when the entry has left the table.
     pub(super) fn wire_gone(&mut self, key: ChannelKey) -> bool {
-        if let Some(entry) = self.entries.get_mut(&key) {
-            entry.gone = true;
-        }
         self.sweep(key)
     }
 
@@ -164,7 +152,7 @@ impl Table {
     }
 
     fn sweep(&mut self, key: ChannelKey) -> bool {
-        let over = self.entries.get(&key).is_some_and(|e| e.gone && e.actor == ActorSlot::Ended);
+        let over = self.entries.get(&key).is_some_and(|e| e.actor == ActorSlot::Ended && e.port.is_gone());
         over && self.take_out(key)
     }
 

@@ -9,7 +9,8 @@
 //!     └──connection lost──────────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! In every case the inbox gets exactly one `Closed`, and `on_gone` runs exactly once.
+//! In every case the inbox gets exactly one `Closed`. `on_gone` runs exactly once if somebody was waiting for that
+//! ([`Port::await_gone`]): mostly the actor ends last, and its end is when the connection looks.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -34,7 +35,7 @@ use crate::wire::request::ChannelRequest;
 /// budget of that size: so much more, as a part of the budget, is let pass.
 const OVERHEAD_SLACK: usize = 32;
 
-/// Called once, when nothing of the channel is left on the wire.
+/// Called once, when nothing of the channel is left on the wire, if that is awaited.
 pub(crate) type OnGone = Box<dyn FnOnce() + Send + Sync>;
 
 /// What a port is made from.
@@ -66,6 +67,13 @@ pub(crate) struct PortCounters {
     pub(crate) last_activity: AtomicU64,
 }
 
+/// The end of the channel on the wire, and whether anybody wants to hear of it.
+struct Departure {
+    gone: bool,
+    awaited: bool,
+    on_gone: Option<OnGone>,
+}
+
 /// The meeting point of one channel's two sides.
 pub(crate) struct Port {
     key: ChannelKey,
@@ -82,7 +90,7 @@ pub(crate) struct Port {
     aborted: AtomicBool,
     /// The peer's CLOSE is here, or the connection is gone: no CLOSE of ours is needed.
     peer_closed: AtomicBool,
-    on_gone: std::sync::Mutex<Option<OnGone>>,
+    departure: std::sync::Mutex<Departure>,
     /// What the channel's actor was stopped for from outside.
     stop_note: OnceLock<Arc<str>>,
     /// Why the channel's actor ended.
@@ -111,7 +119,11 @@ impl Port {
             abort: Notify::new(),
             aborted: AtomicBool::new(false),
             peer_closed: AtomicBool::new(false),
-            on_gone: std::sync::Mutex::new(Some(setup.on_gone)),
+            departure: std::sync::Mutex::new(Departure {
+                gone: false,
+                awaited: false,
+                on_gone: Some(setup.on_gone),
+            }),
             stop_note: OnceLock::new(),
             exit: SetOnce::new(),
         })
@@ -417,10 +429,30 @@ impl Port {
     }
 
     fn gone(&self) {
-        let on_gone = self.on_gone.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let on_gone = {
+            let mut departure = self.departure();
+            departure.gone = true;
+            if departure.awaited { departure.on_gone.take() } else { None }
+        };
         if let Some(on_gone) = on_gone {
             on_gone();
         }
+    }
+
+    /// Whether nothing of the channel is left on the wire. If something is, `on_gone` runs when it goes.
+    pub(crate) fn await_gone(&self) -> bool {
+        let mut departure = self.departure();
+        departure.awaited = true;
+        departure.gone
+    }
+
+    /// Whether nothing of the channel is left on the wire.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.departure().gone
+    }
+
+    fn departure(&self) -> std::sync::MutexGuard<'_, Departure> {
+        self.departure.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn touch(&self) {

@@ -219,7 +219,8 @@ async fn echo_beyond_every_budget_does_not_lock_up() -> Outcome {
     };
     let mut got = Vec::new();
     let (written, read) = tokio::join!(write, stdout.read_to_end(&mut got));
-    (written?, read?);
+    written?;
+    read?;
     assert!(got == sent, "piped");
     until_no_channels(&conn).await;
     Ok(())

@@ -124,7 +124,11 @@ async fn dropped_channel() {
     drop(session.channel_open_session().await.unwrap());
     session.send_ping().await.unwrap();
     let next = session.channel_open_session().await;
-    assert!(matches!(next, Err(russh::Error::ChannelOpenFailure(_))), "{:?}", next.map(|channel| channel.id()));
+    assert!(
+        matches!(next, Err(russh::Error::ChannelOpenFailure(_))),
+        "{:?}",
+        next.map(|channel| channel.id())
+    );
 }
 
 /// R6. `connect::given_up_at_any_moment_it_leaves_no_socket` is the other side.
@@ -142,7 +146,7 @@ async fn given_up() {
         seen += peer.read(&mut buffer).await.unwrap();
     }
     connecting.abort();
-    assert!(connecting.await.unwrap_err().is_cancelled());
+    assert!(connecting.await.is_err_and(|error| error.is_cancelled()));
     let end = async { while peer.read(&mut buffer).await.is_ok_and(|len| len > 0) {} };
     let closed = tokio::time::timeout(Duration::from_secs(2), end).await.is_ok();
     assert!(!closed, "the socket was closed");

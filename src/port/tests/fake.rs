@@ -173,6 +173,7 @@ impl Bench {
         });
         let wire = Arc::new(Shared::default());
         wire.lock().window = window;
+        port.await_gone();
         Self { port, wire, connection, gone }
     }
 

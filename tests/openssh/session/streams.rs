@@ -143,7 +143,8 @@ async fn a_stream_carries_both_directions_at_once_byte_for_byte() -> Outcome {
     };
     let mut got = Vec::new();
     let (written, read) = tokio::join!(write, reader.read_to_end(&mut got));
-    (written?, read?);
+    written?;
+    read?;
     assert!(got == sent);
     drop((reader, writer));
     until_no_channels(&conn).await;
