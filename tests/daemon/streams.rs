@@ -1,6 +1,7 @@
 //! Everything streaming at once: nothing stops, nothing is lost.
 
 use libtest_mimic::Trial;
+use ractor_ssh::bytes::Bytes;
 use ractor_ssh::config::RekeyLimit;
 use ractor_ssh::wire::codes::DataType;
 use ractor_ssh::{BoxError, ChannelContext, ChannelMsg, Client, ClientChannel, ConnectionRef, Next};
@@ -118,7 +119,7 @@ async fn rekeying_uploads() {
     let limit = RekeyLimit::new(24 << 20, std::time::Duration::from_secs(3600));
     let served = Served::with(|config| config.router(router()).rekey(limit)).await;
     let handle = served.connect_plain().await;
-    let chunk = ractor_ssh::bytes::Bytes::from(vec![7; 1 << 20]);
+    let chunk = Bytes::from(vec![7; 1 << 20]);
     let mut running = tokio::task::JoinSet::new();
     for _ in 0..CHANNELS {
         let channel = handle.channel_open_session().await.unwrap();
