@@ -33,6 +33,26 @@ pub struct ChannelContext<C: Behaviour<R>, R: Role = ClientSide> {
     wants_ready: bool,
     /// Data is delivered however much is queued for sending.
     always_deliver: bool,
+    owners: Vec<Watch>,
+}
+
+/// One actor watches another. Ends with this value: the one that is watched would keep it for life.
+struct Watch {
+    by: ActorCell,
+    whom: ActorCell,
+}
+
+impl Watch {
+    fn new(by: ActorCell, whom: ActorCell) -> Self {
+        by.monitor(whom.clone());
+        Self { by, whom }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.by.unmonitor(self.whom.clone());
+    }
 }
 
 impl<C: Behaviour<R>, R: Role> std::fmt::Debug for ChannelContext<C, R> {
@@ -65,6 +85,7 @@ impl<C: Behaviour<R>, R: Role> ChannelContext<C, R> {
             unanswered: 0,
             wants_ready: false,
             always_deliver: false,
+            owners: Vec::new(),
         }
     }
 
@@ -143,8 +164,8 @@ impl<C: Behaviour<R>, R: Role> ChannelContext<C, R> {
     }
 
     /// Stops this channel when `owner` ends, as if it were linked to it.
-    pub fn close_with(&self, owner: &ActorCell) {
-        self.myself.get_cell().monitor(owner.clone());
+    pub fn close_with(&mut self, owner: &ActorCell) {
+        self.owners.push(Watch::new(self.myself.get_cell(), owner.clone()));
         if owner.get_status() >= ActorStatus::Stopping {
             self.myself().stop("its owner has ended");
         }

@@ -36,14 +36,7 @@ enum ActorSlot {
 
 impl Entry {
     pub(super) const fn new(port: Arc<Port>, kind: &'static str, behaviour: &'static str) -> Self {
-        Self {
-            port,
-            kind,
-            behaviour,
-            held_up: Duration::ZERO,
-            actor: ActorSlot::Awaited,
-            _keeps: None,
-        }
+        Self { port, kind, behaviour, held_up: Duration::ZERO, actor: ActorSlot::Awaited, _keeps: None }
     }
 
     /// What is dropped when both the channel and its actor have ended.

@@ -69,6 +69,7 @@ pub(crate) enum ConnectionMsg {
         key: ChannelKey,
         outcome: OpenOutcome,
     },
+    #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "clients take no channels in"))]
     Accept(AcceptCommand),
     /// Nothing of the channel is left on the wire.
     Gone(ChannelKey),

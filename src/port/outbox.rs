@@ -211,7 +211,7 @@ impl Outbox {
     /// Asks that the channel actor is told when there is room. False when there is room now.
     pub(crate) fn ask_for_room(&self) -> bool {
         let mut state = self.lock();
-        if state.bytes < self.high_water || state.closed.is_some() {
+        if state.bytes < self.high_water {
             return false;
         }
         state.wants_room = true;

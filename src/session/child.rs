@@ -42,9 +42,10 @@ pub enum OnCancel {
     Eof,
     /// A signal (RFC 4254 section 6.9), then SIGKILL if the channel is not over after the grace period, then a close.
     ///
-    /// OpenSSH signals the process group of the command, not what has left that group; it refuses in silence when
-    /// the session was given a forced command or is a subsystem, and before version 7.9. The request goes out behind
-    /// input that was queued and that the command does not read. Needs a tokio runtime at that moment; without one it
+    /// OpenSSH signals the process group of the command, not what has left that group. It refuses in silence when
+    /// the user is root, when the session was given a forced command or is a subsystem, and before version 7.9: then
+    /// the close in the end is all there is. The requests go out behind input that was queued and that the command
+    /// does not read. Needs a tokio runtime at that moment; without one it
     /// is a hang-up.
     Signal {
         /// Which signal first; usually [`Signal::Term`].
@@ -270,7 +271,8 @@ impl Child {
     }
 
     /// Sends a signal to the command (`signal`, RFC 4254 section 6.9). Returns when it is queued, behind input that was
-    /// written before. Never answered: OpenSSH servers obey since 7.9, except for subsystems and forced commands.
+    /// written before. Never answered: OpenSSH servers obey since 7.9, except for
+    /// root, subsystems and forced commands.
     ///
     /// # Errors
     /// The channel is closed.

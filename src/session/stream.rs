@@ -130,8 +130,8 @@ impl ChannelStream {
         Framed::new(self, codec)
     }
 
-    /// A stream and sink of lines of at most `max_bytes` each. A longer line is an error, and what remains of it is
-    /// skipped.
+    /// A stream and sink of lines of at most `max_bytes` each. A longer line is an error and is skipped: the stream
+    /// then says `None` once, as `Framed` does after every error, and goes on with the next line when asked again.
     #[must_use]
     pub fn lines(self, max_bytes: usize) -> Framed<Self, LinesCodec> {
         self.framed(LinesCodec::new_with_max_length(max_bytes))

@@ -31,6 +31,7 @@ pub(crate) enum OpenRefused {
     /// SSH_MSG_CHANNEL_OPEN_FAILURE (RFC 4254 section 5.1).
     ByPeer { reason: OpenFailureReason, description: String },
     /// The SSH library cannot do it.
+    #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "clients can open what there is"))]
     Unsupported(String),
     /// The connection is gone.
     Lost,

@@ -22,7 +22,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("endings::close_is_done_in_time_with_a_server_that_stopped", SERVER, close_stopped),
         peer_test("endings::shutdown_lets_channels_finish_and_opens_none", SERVER, shutdown),
         peer_test("endings::shutdown_ends_what_does_not_finish", SERVER, shutdown_forced),
-        peer_test("endings::a_dropped_handle_ends_the_connection_with_its_last_channel", SERVER, dropped_handle),
+        peer_test(
+            "endings::a_dropped_handle_ends_the_connection_with_its_last_channel",
+            SERVER,
+            dropped_handle,
+        ),
         peer_test("endings::a_killed_connection_actor_leaves_nothing_open", SERVER, killed_actor),
         peer_test("endings::our_close_ends_the_command_and_is_told_as_ours", SERVER, our_close),
         peer_test("endings::our_close_waits_for_what_was_queued_before", SERVER, close_after_data),
@@ -289,10 +293,7 @@ struct Owned {
 impl ractor_ssh::ClientChannel for Owned {
     type Msg = ();
 
-    async fn init(
-        &mut self,
-        ctx: &mut ractor_ssh::ChannelContext<Self>,
-    ) -> Result<(), ractor_ssh::BoxError> {
+    async fn init(&mut self, ctx: &mut ractor_ssh::ChannelContext<Self>) -> Result<(), ractor_ssh::BoxError> {
         ctx.close_with(&self.owner);
         Ok(ctx.exec("cat").await?)
     }

@@ -54,9 +54,17 @@ async fn flood() {
 
     let seen = info(&conn).await;
     let payload = seen.channels[0].bytes_in;
-    assert!(seen.counters.unread as u64 >= 100 * payload, "{payload} bytes, one a packet: {:?}", seen.counters);
+    assert!(
+        seen.counters.unread as u64 >= 100 * payload,
+        "{payload} bytes, one a packet: {:?}",
+        seen.counters
+    );
     let grown = peak_resident().saturating_sub(before);
-    assert!(grown <= (budget + 32 * MIB) as u64, "{} MiB more in memory for {payload} bytes", grown / MIB as u64);
+    assert!(
+        grown <= (budget + 32 * MIB) as u64,
+        "{} MiB more in memory for {payload} bytes",
+        grown / MIB as u64
+    );
     wake.send_replace(true);
     assert_eq!(end_of(end).await.0.bytes, COUNT, "none is lost");
     server.kill().await.unwrap();

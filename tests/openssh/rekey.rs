@@ -50,7 +50,8 @@ async fn on_request_under_load() {
     let seen = counters(&conn).await.rekeys;
     conn.close().await;
     let asked = soon("the last request", asking).await.unwrap();
-    assert!(asked >= 1 && seen >= asked, "{asked} asked for, {seen} seen");
+    // One may have been done after the look.
+    assert!(asked >= 1 && seen + 1 >= asked, "{asked} asked for, {seen} seen");
 }
 
 /// One after the other, and says how many were done.

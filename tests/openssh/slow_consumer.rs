@@ -10,8 +10,8 @@ use ractor_ssh::{Client, ConnectionRef};
 use tokio::sync::{oneshot, watch};
 
 use crate::common::{
-    Bulk, Echo, End, Take, alone, becomes_true, config, connect, counters, end_of, info,
-    peak_resident, resident, run, soon,
+    Bulk, Echo, End, Take, alone, becomes_true, config, connect, counters, end_of, info, peak_resident,
+    resident, run, soon,
 };
 use crate::kit::{Peer, Sshd, peer_test};
 

@@ -3,6 +3,7 @@
 
 use ractor_ssh::config::ChannelOptions;
 use ractor_ssh::error::CallError;
+use ractor_ssh::ractor::RpcReplyPort;
 
 use crate::kit::{
     Act, Order, Probe, SECOND, assert_alive, assert_clean, closed, info, open, open_window, opening, plain,
@@ -121,7 +122,7 @@ async fn a_call_that_was_given_up_is_still_handled() {
     let (conn, mut peer) = plain().await;
     let mut channel = open(&conn, &mut peer).await;
     let call = |answer: u32| {
-        move |port: ractor_ssh::ractor::RpcReplyPort<u32>| {
+        move |port: RpcReplyPort<u32>| {
             Order::new(move |_| {
                 Act::wait(async move {
                     tokio::time::sleep(2 * SECOND).await;
@@ -133,8 +134,7 @@ async fn a_call_that_was_given_up_is_still_handled() {
     let given_up = channel.here.call(call(1), SECOND).await;
     assert!(matches!(given_up, Err(CallError::Timeout { after }) if after == SECOND));
     assert_eq!(channel.here.call(call(2), 10 * SECOND).await.unwrap(), 2);
-    let dropped =
-        channel.here.call(|_port: ractor_ssh::ractor::RpcReplyPort<u32>| Order::new(|_| Act::Go), SECOND);
+    let dropped = channel.here.call(|_port: RpcReplyPort<u32>| Order::new(|_| Act::Go), SECOND);
     assert!(matches!(dropped.await, Err(CallError::NoReply)));
     settle().await;
     assert_eq!(channel.events.so_far().len(), 4, "init and three orders");
@@ -148,7 +148,7 @@ async fn a_call_to_a_channel_that_ends_meanwhile_says_so() {
     let call = tokio::spawn(async move {
         handle
             .call(
-                |port: ractor_ssh::ractor::RpcReplyPort<u32>| {
+                |port: RpcReplyPort<u32>| {
                     Order::new(move |_| {
                         Act::wait(async move {
                             std::future::pending::<()>().await;

@@ -410,3 +410,60 @@ async fn the_wire_shows_open_to_close_in_order() {
         .collect();
     assert_eq!(wire, ["request", "data", "eof", "close"]);
 }
+
+/// Messages that made other implementations give up the whole connection.
+#[tokio::test(start_paused = true)]
+async fn messages_that_do_not_fit_the_state_of_a_channel_harm_nobody() {
+    let (conn, mut peer) = plain().await;
+    let mut sibling = open(&conn, &mut peer).await;
+    let exit = || ExitSignal::new(Signal::Kill);
+
+    // exit-signal, then close: one CLOSE of ours.
+    let mut channel = open(&conn, &mut peer).await;
+    channel.there.exit_signal(exit());
+    channel.there.close();
+    closed(&mut channel).await;
+    channel.there.expect_close().await;
+
+    // A late exit-signal, answer, window and eof after our close and before the peer's.
+    let mut channel = open(&conn, &mut peer).await;
+    channel.here.close();
+    channel.there.expect_close().await;
+    channel.there.exit_signal(exit());
+    channel.there.reply(false);
+    channel.there.adjust_window(1);
+    channel.there.eof();
+    channel.there.close();
+    closed(&mut channel).await;
+
+    // Everything for a channel that no longer is.
+    channel.there.exit_signal(exit());
+    channel.there.exit_status(0);
+    channel.there.reply(true);
+    channel.there.adjust_window(u32::MAX);
+    channel.there.data("x");
+    channel.there.eof();
+    channel.there.close();
+    settle().await;
+    assert_eq!(channel.there.sent(), [Sent::Close]);
+
+    // Twice eof, twice a status, data after eof, a window beyond measure.
+    let mut channel = open(&conn, &mut peer).await;
+    channel.there.eof();
+    channel.there.eof();
+    channel.there.exit_status(1);
+    channel.there.exit_status(2);
+    channel.there.data("after eof");
+    channel.there.adjust_window(u32::MAX);
+    channel.there.adjust_window(u32::MAX);
+    settle().await;
+    channel.here.send("still here").await.unwrap();
+    assert_eq!(channel.there.expect_data().await, "still here");
+    channel.there.close();
+    closed(&mut channel).await;
+
+    assert_alive(&mut sibling).await;
+    sibling.there.close();
+    closed(&mut sibling).await;
+    assert_clean(&conn, &peer).await;
+}

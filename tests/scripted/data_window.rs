@@ -311,6 +311,29 @@ async fn data_that_is_withheld_is_delivered_when_the_connection_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_close_that_waits_for_the_window_lets_withheld_data_wait_without_spinning() {
+    let (conn, mut peer) = plain().await;
+    let options = ChannelOptions::new().high_water(1);
+    let mut channel = open_window(&conn, &mut peer, options, (0, 100)).await;
+    channel.here.send("queued").await.unwrap();
+    channel.there.data("withheld");
+    channel.here.close();
+    let ask = |ctx: &mut ractor_ssh::ChannelContext<Probe>| {
+        ctx.notify_when_ready();
+        Act::Go
+    };
+    channel.here.cast(Order::new(ask)).unwrap();
+    // An actor that asks itself again and again would keep the clock from moving.
+    settle().await;
+    channel.there.adjust_window(100);
+    channel.there.expect_data().await;
+    channel.there.expect_close().await;
+    settle().await;
+    let seen = channel.events.so_far();
+    assert!(seen.iter().any(|seen| matches!(seen, Seen::Msg(ChannelMsg::Data { .. }))), "{seen:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn ready_to_send_comes_once_when_there_is_room_again() {
     let (conn, mut peer) = plain().await;
     let options = ChannelOptions::new().high_water(10);

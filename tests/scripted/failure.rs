@@ -1,5 +1,7 @@
 //! A behaviour that fails takes down its channel only, whatever callback it fails in and however.
 
+use std::sync::{Arc, Mutex};
+
 use ractor_ssh::config::ChannelOptions;
 use ractor_ssh::error::{CloseReason, ConnectionError, OpenError, StopReason};
 use ractor_ssh::{ChannelMsg, ChannelRef};
@@ -261,6 +263,9 @@ async fn a_failure_while_the_peer_closes_is_one_close_each_way() {
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_channels_ended_in_every_way_leave_nothing() {
     let (conn, mut peer) = plain().await;
+    settle().await;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
     for n in 0..10_000u32 {
         let mut channel = open(&conn, &mut peer).await;
         match n % 7 {
@@ -278,4 +283,46 @@ async fn ten_thousand_channels_ended_in_every_way_leave_nothing() {
     }
     assert_clean(&conn, &peer).await;
     assert_eq!(info(&conn).await.counters.channels_opened, 10_000);
+    // Those that wait for the end of a time limit have no more to wait for.
+    tokio::time::sleep(60 * SECOND).await;
+    assert!(tasks() <= before, "{} tasks where there were {before}", tasks());
+}
+
+/// Keeps what is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(text);
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_is_logged_once_with_the_channel() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let (conn, mut peer) = plain().await;
+    let mut channel = open(&conn, &mut peer).await;
+    let id = channel.here.id();
+    channel.here.cast(Order::new(|_| Act::Panic)).unwrap();
+    channel.here.wait().await;
+    channel.there.expect_close().await;
+    channel.there.close();
+    assert_clean(&conn, &peer).await;
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let about: Vec<_> = text.lines().filter(|line| line.contains("told to panic")).collect();
+    assert_eq!(about.len(), 1, "{text}");
+    assert!(about[0].contains(&id.to_string()), "{text}");
 }

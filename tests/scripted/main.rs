@@ -8,6 +8,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    unreachable_pub,
     reason = "these are tests; helpers outside #[test] are not seen as such"
 )]
 
@@ -21,7 +23,10 @@ mod info;
 mod limits;
 mod open;
 mod owners;
+mod races;
 mod requests;
+mod sequences;
+mod session;
 mod shutdown;
 mod supervision;
 mod time;

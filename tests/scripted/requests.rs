@@ -1,15 +1,16 @@
 //! Requests and their answers.
 
 use ractor_ssh::ChannelMsg;
-use ractor_ssh::config::ChannelOptions;
+use ractor_ssh::config::{ChannelOptions, Keepalive};
 use ractor_ssh::error::{CloseReason, ConnectionError, RequestError};
-use ractor_ssh::test_util::Sent;
-use ractor_ssh::wire::pty::WindowSize;
+use ractor_ssh::test_util::{ScriptConfig, Sent, scripted};
+use ractor_ssh::wire::pty::{PtyRequest, WindowSize};
 use ractor_ssh::wire::request::ChannelRequest;
 use ractor_ssh::wire::signal::Signal;
 
 use crate::kit::{
-    Act, Order, Probe, SECOND, assert_alive, assert_clean, closed, open, open_with, plain, settle, within,
+    Act, Order, Probe, SECOND, assert_alive, assert_clean, closed, info, open, open_with, plain, settle,
+    within,
 };
 
 #[tokio::test(start_paused = true)]
@@ -307,4 +308,64 @@ async fn a_pending_answer_does_not_hold_up_siblings_or_other_functions_of_the_ch
     channel.there.expect_request("shell").await;
     assert_alive(&mut channel).await;
     assert_alive(&mut sibling).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_terminal_is_asked_for_with_its_type_and_size_in_characters_and_pixels() {
+    let (conn, mut peer) = plain().await;
+    let mut channel = open(&conn, &mut peer).await;
+    let size = WindowSize::new(132, 43).pixels(1056, 688);
+    let (answer, ()) = tokio::join!(
+        channel.here.ptty_alloc(PtyRequest::new("xterm").size(132, 43).pixels(1056, 688)),
+        async {
+            match channel.there.expect_request("pty-req").await {
+                (ChannelRequest::Pty(pty), true) => {
+                    assert_eq!(pty.term, "xterm");
+                    assert_eq!(pty.requested_size(), size);
+                }
+                other => panic!("{other:?}"),
+            }
+            channel.there.reply(true);
+        }
+    );
+    answer.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subsystem_that_does_not_exist_is_refused_and_the_channel_then_closed_without_a_hang() {
+    let (conn, mut peer) = plain().await;
+    let (probe, events) = Probe::new();
+    let mut sibling = open(&conn, &mut peer).await;
+    let mut channel = open_with(&conn, &mut peer, ChannelOptions::new(), probe, events).await;
+    let (answer, ()) = tokio::join!(channel.here.subsystem("nonexistent"), async {
+        channel.there.expect_request("subsystem").await;
+        channel.there.reply(false);
+        channel.there.close();
+    });
+    assert!(matches!(answer, Err(RequestError::Refused { .. })), "the refusal came before the close");
+    closed(&mut channel).await;
+    assert_alive(&mut sibling).await;
+    sibling.there.close();
+    closed(&mut sibling).await;
+    assert_clean(&conn, &peer).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_of_channels_and_of_the_connection_are_not_mixed_up() {
+    let config = ScriptConfig::new().keepalive(Keepalive::new(SECOND, 100));
+    let (conn, mut peer) = scripted(config).await;
+    let mut channel = open(&conn, &mut peer).await;
+    peer.answer_pings(false);
+    let (first, second, ()) = tokio::join!(channel.here.setenv("A", "1"), channel.here.shell(), async {
+        channel.there.expect_request("env").await;
+        channel.there.expect_request("shell").await;
+        tokio::time::sleep(5 * SECOND).await;
+        assert!(peer.pings() >= 3);
+        channel.there.reply(false);
+        peer.answer_pings(true);
+        channel.there.reply(true);
+    });
+    assert!(matches!(first, Err(RequestError::Refused { .. })));
+    second.unwrap();
+    assert!(info(&conn).await.counters.keepalives_answered >= 3);
 }

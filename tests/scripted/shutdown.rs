@@ -71,7 +71,7 @@ async fn close_is_done_within_its_deadline_with_an_actor_stuck_in_a_callback() {
 
 #[tokio::test(start_paused = true)]
 async fn close_is_done_within_its_deadline_while_an_open_is_unanswered() {
-    let (conn, mut peer) = plain().await;
+    let (conn, peer) = plain().await;
     peer.stop_reading(true);
     let open = opening(&conn, Probe::new().0);
     settle().await;

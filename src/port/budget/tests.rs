@@ -260,3 +260,43 @@ fn a_waiter_at_the_gate_is_never_forgotten() {
     assert!(connection.pauses() > 0);
     assert_eq!(connection.used(), 0);
 }
+
+#[test]
+fn what_is_written_off_counts_no_more_and_is_not_given_back_twice() {
+    let connection = ConnectionBudget::new(1000);
+    let channel = ChannelBudget::new(Arc::clone(&connection), 1000);
+    let sibling = ChannelBudget::new(Arc::clone(&connection), 1000);
+    let kept = sibling.charge(72);
+    let mut held = channel.charge(872);
+    assert!(connection.is_shut());
+    channel.write_off();
+    assert_eq!((connection.used(), channel.held(), connection.is_shut()), (200, 1000, false));
+    channel.write_off();
+    let late = channel.charge(500);
+    assert_eq!(connection.used(), 200);
+    drop(held.take(10));
+    drop((held, late));
+    assert_eq!((connection.used(), channel.held()), (200, 0));
+    drop(kept);
+    assert_eq!(connection.used(), 0);
+}
+
+#[test]
+fn writing_off_while_others_charge_and_give_back_loses_no_byte() {
+    for _ in 0..200 {
+        let connection = ConnectionBudget::new(1000);
+        let channel = ChannelBudget::new(Arc::clone(&connection), 1000);
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for n in 0..50 {
+                        drop(channel.charge(n));
+                    }
+                });
+            }
+            scope.spawn(|| channel.write_off());
+        });
+        assert_eq!((connection.used(), channel.held()), (0, 0));
+        assert!(!connection.is_shut());
+    }
+}

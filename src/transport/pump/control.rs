@@ -39,6 +39,7 @@ impl PumpControl {
     }
 
     /// The read pause: while it is on nothing is read; output still moves. Taking it off wakes the reader.
+    #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "clients do not pause"))]
     pub(in crate::transport) fn set_pause(&self, paused: bool) {
         let was_paused = self.paused.swap(paused, Ordering::AcqRel);
         if was_paused && !paused {

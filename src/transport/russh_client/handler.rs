@@ -142,10 +142,11 @@ impl Handler for ClientHandler {
             found.algorithms = convert::algorithms(names);
             found.algorithms.strict_kex |= strict;
         }
-        self.shared.exchanges.send_modify(|count| *count += 1);
+        // Counted before whoever asked for it is told.
         if !first {
             self.shared.ending.tell(TransportEvent::Rekeyed);
         }
+        self.shared.exchanges.send_modify(|count| *count += 1);
         Ok(())
     }
 

@@ -51,6 +51,7 @@ struct Entry<X> {
     /// The peer has used the channel so much that it was granted more.
     granted: bool,
     /// What the role keeps with the channel.
+    #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "a client keeps nothing"))]
     extra: X,
 }
 
@@ -154,65 +155,6 @@ impl<X> Taps<X> {
             port.peer_closed();
         }
         Some(window)
-    }
-
-    /// A channel the peer opens, with its port from the start. Returns as [`Self::attach`].
-    pub(in crate::transport) fn adopt(
-        &self,
-        id: ChannelId,
-        port: &Arc<Port>,
-        read: ChannelReadHalf,
-        extra: X,
-    ) -> Option<Arc<Notify>> {
-        self.insert(id, Tap::Live { port: Arc::clone(port), read }, extra)
-    }
-
-    fn insert(&self, id: ChannelId, tap: Tap, extra: X) -> Option<Arc<Notify>> {
-        let window = Arc::new(Notify::new());
-        let entry = Entry {
-            tap,
-            confirmed: true,
-            window: Arc::clone(&window),
-            credit: self.window,
-            granted: false,
-            extra,
-        };
-        let mut state = self.lock();
-        if state.down.is_some() {
-            drop(state);
-            drop(entry);
-            return None;
-        }
-        state.entries.insert(id, entry);
-        Some(window)
-    }
-
-    /// Works on what the role keeps with a channel; `None` when the channel is over.
-    pub(in crate::transport) fn with<T>(&self, id: ChannelId, work: impl FnOnce(&mut X) -> T) -> Option<T> {
-        self.lock().entries.get_mut(&id).map(|entry| work(&mut entry.extra))
-    }
-
-    /// Whether the channel is not over.
-    pub(in crate::transport) fn has(&self, id: ChannelId) -> bool {
-        self.lock().entries.contains_key(&id)
-    }
-
-    /// Empties the channel's queue in russh after something that is no event.
-    pub(in crate::transport) fn drain(&self, id: ChannelId) {
-        if let Some(Tap::Live { read, .. }) = self.lock().entries.get_mut(&id).map(|entry| &mut entry.tap) {
-            newest(read);
-        }
-    }
-
-    /// The peer was granted more window on this channel. Returns how many channels were ever granted any.
-    pub(in crate::transport) fn granted(&self, id: ChannelId) -> usize {
-        let mut state = self.lock();
-        if let Some(entry) = state.entries.get_mut(&id)
-            && !std::mem::replace(&mut entry.granted, true)
-        {
-            state.growing += 1;
-        }
-        state.growing
     }
 
     /// Data arrived. `data` is what the callback shows; the same bytes are in the read half, uncopied.
@@ -367,6 +309,69 @@ impl<X> Taps<X> {
 
     fn lock(&self) -> MutexGuard<'_, State<X>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What only a server needs.
+#[cfg(feature = "server")]
+impl<X> Taps<X> {
+    /// A channel the peer opens, with its port from the start. Returns as [`Self::attach`].
+    pub(in crate::transport) fn adopt(
+        &self,
+        id: ChannelId,
+        port: &Arc<Port>,
+        read: ChannelReadHalf,
+        extra: X,
+    ) -> Option<Arc<Notify>> {
+        self.insert(id, Tap::Live { port: Arc::clone(port), read }, extra)
+    }
+
+    fn insert(&self, id: ChannelId, tap: Tap, extra: X) -> Option<Arc<Notify>> {
+        let window = Arc::new(Notify::new());
+        let entry = Entry {
+            tap,
+            confirmed: true,
+            window: Arc::clone(&window),
+            credit: self.window,
+            granted: false,
+            extra,
+        };
+        let mut state = self.lock();
+        if state.down.is_some() {
+            drop(state);
+            drop(entry);
+            return None;
+        }
+        state.entries.insert(id, entry);
+        Some(window)
+    }
+
+    /// Works on what the role keeps with a channel; `None` when the channel is over.
+    pub(in crate::transport) fn with<T>(&self, id: ChannelId, work: impl FnOnce(&mut X) -> T) -> Option<T> {
+        self.lock().entries.get_mut(&id).map(|entry| work(&mut entry.extra))
+    }
+
+    /// Whether the channel is not over.
+    pub(in crate::transport) fn has(&self, id: ChannelId) -> bool {
+        self.lock().entries.contains_key(&id)
+    }
+
+    /// Empties the channel's queue in russh after something that is no event.
+    pub(in crate::transport) fn drain(&self, id: ChannelId) {
+        if let Some(Tap::Live { read, .. }) = self.lock().entries.get_mut(&id).map(|entry| &mut entry.tap) {
+            newest(read);
+        }
+    }
+
+    /// The peer was granted more window on this channel. Returns how many channels were ever granted any.
+    pub(in crate::transport) fn granted(&self, id: ChannelId) -> usize {
+        let mut state = self.lock();
+        if let Some(entry) = state.entries.get_mut(&id)
+            && !std::mem::replace(&mut entry.granted, true)
+        {
+            state.growing += 1;
+        }
+        state.growing
     }
 }
 

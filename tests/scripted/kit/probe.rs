@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::{SECOND, within};
 
+type Once = Box<dyn FnOnce(&mut ChannelContext<Probe>) -> Act + Send>;
 type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What a callback does in the end.
@@ -53,7 +54,7 @@ pub enum Seen {
 }
 
 /// What a probe can be told: a function to run in its callback.
-pub struct Order(Box<dyn FnOnce(&mut ChannelContext<Probe>) -> Act + Send>);
+pub struct Order(Once);
 
 impl Order {
     pub fn new(order: impl FnOnce(&mut ChannelContext<Probe>) -> Act + Send + 'static) -> Self {
@@ -61,13 +62,12 @@ impl Order {
     }
 }
 
-type OnInit = Box<dyn FnOnce(&mut ChannelContext<Probe>) -> Act + Send>;
 type OnMsg = Box<dyn FnMut(&ChannelMsg, &mut ChannelContext<Probe>) -> Act + Send>;
 
 /// Tells every callback, before it does what it is told to.
 pub struct Probe {
     tell: mpsc::UnboundedSender<Seen>,
-    on_init: Option<OnInit>,
+    on_init: Option<Once>,
     on_msg: OnMsg,
     on_terminate: Option<Act>,
 }
