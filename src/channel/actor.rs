@@ -104,7 +104,7 @@ impl<C: Behaviour<R>, R: Role> Actor for ChannelActor<C, R> {
         })
     }
 
-    /// Runs `init`, with the supervisor already watching.
+    /// Runs `init`, with the supervisor already watching, and the first turn if something has arrived by then.
     async fn post_start(
         &self,
         myself: ActorRef<Self::Msg>,
@@ -119,7 +119,7 @@ impl<C: Behaviour<R>, R: Role> Actor for ChannelActor<C, R> {
             return state.stop(&myself, reason).await;
         }
         let mailbox = myself.clone();
-        state.port.inbox.attach(Box::new(move |notice| {
+        let waits = state.port.inbox.attach(Box::new(move |notice| {
             let _ = mailbox.cast(match notice {
                 Notice::Arrived => ActorMsg::Arrived,
                 Notice::Room => ActorMsg::Room,
@@ -128,7 +128,11 @@ impl<C: Behaviour<R>, R: Role> Actor for ChannelActor<C, R> {
         state.ctx.attached();
         if let Some(opened) = state.opened.take() {
             let handle = ChannelHandle::clone(&state.ctx);
-            let _ = opened.send(Ok(Unclaimed::new(ChannelRef::new(myself, handle))));
+            let _ = opened.send(Ok(Unclaimed::new(ChannelRef::new(myself.clone(), handle))));
+        }
+        // What came during `init` is handled here: short commands are over already, and never need a wake-up.
+        if waits && let Err(reason) = state.take_turn(&myself).await {
+            return state.stop(&myself, reason).await;
         }
         Ok(())
     }

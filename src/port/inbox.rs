@@ -112,14 +112,15 @@ impl Inbox {
         drop(dropped);
     }
 
-    /// Sets how the consumer is woken, and wakes it if something waits. Only the first call counts.
-    pub(crate) fn attach(&self, notify: Notify) {
-        let state = self.lock();
+    /// Sets how the consumer is woken. Only the first call counts. True when something waits already: the consumer
+    /// must look until the queue is empty, it is not woken for that.
+    #[must_use = "what waits already wakes nobody"]
+    pub(crate) fn attach(&self, notify: Notify) -> bool {
+        let mut state = self.lock();
         let _ = self.notify.set(notify);
-        if state.queue.is_empty() {
-            return;
-        }
-        self.wake(state);
+        let waits = !state.queue.is_empty();
+        state.scheduled |= waits;
+        waits
     }
 
     /// The next event; `None` when there is none, and then the next push will wake the consumer.

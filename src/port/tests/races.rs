@@ -23,11 +23,12 @@ async fn one_round(end: End) {
     let bench = Bench::new(64, 0);
     let woken = Arc::new(tokio::sync::Notify::new());
     let wake = Arc::clone(&woken);
-    bench.port.inbox.attach(Box::new(move |notice| {
+    let waits = bench.port.inbox.attach(Box::new(move |notice| {
         if notice == Notice::Arrived {
             wake.notify_one();
         }
     }));
+    assert!(!waits);
 
     let senders: Vec<_> = (0..3u8)
         .map(|sender| {
