@@ -381,7 +381,10 @@ mod tests {
         let named = |outcome: Result<(), ConfigError>| outcome.unwrap_err().field;
         assert_eq!(named(Limits { window: 0, ..Limits::default() }.check()), "window");
         assert_eq!(named(Limits { max_packet: 65_536, ..Limits::default() }.check()), "max_packet");
-        assert_eq!(named(Limits { stall_timeout: Duration::ZERO, ..Limits::default() }.check()), "stall_timeout");
+        assert_eq!(
+            named(Limits { stall_timeout: Duration::ZERO, ..Limits::default() }.check()),
+            "stall_timeout"
+        );
         assert_eq!(named(Timeouts { kex: Duration::ZERO, ..Timeouts::default() }.check()), "timeouts.kex");
         assert_eq!(named(RekeyLimit::new(0, Duration::MAX).check()), "rekey.bytes");
         assert_eq!(named(RekeyLimit::new(1, Duration::ZERO).check()), "rekey.time");

@@ -14,8 +14,8 @@ mod common;
 mod connect;
 mod core;
 mod endings;
-mod flood;
 mod example_ssh;
+mod flood;
 #[path = "../kit/mod.rs"]
 mod kit;
 mod limits;
