@@ -26,7 +26,7 @@ pub(crate) struct Target {
 #[derive(Debug)]
 enum Running {
     Own(#[expect(dead_code, reason = "held for its end")] Server),
-    Sshd(Sshd),
+    Sshd(Box<Sshd>),
 }
 
 /// A child process; it ends with this value.
@@ -73,7 +73,12 @@ impl Target {
         }
         let sshd = Sshd::builder().max_sessions(200).log_level("QUIET").start().ok()?;
         let key = PrivateKey::read_openssh_file(sshd.identity()).ok()?;
-        Some(Self { port: sshd.port(), user: sshd.user().to_owned(), key, peer: Running::Sshd(sshd) })
+        Some(Self {
+            port: sshd.port(),
+            user: sshd.user().to_owned(),
+            key,
+            peer: Running::Sshd(Box::new(sshd)),
+        })
     }
 
     pub(crate) const fn port(&self) -> u16 {
