@@ -21,7 +21,7 @@ use ractor_ssh::{
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     let began = Instant::now();
-    let (host_key, user_key) = (new_key()?, new_key()?);
+    let (host_key, user_key) = (generate_ed25519(), generate_ed25519());
 
     // A daemon of our own: one user with one key, one command, one subsystem that never ends.
     let daemon = daemon(&host_key, user_key.public_key()).await?;
@@ -164,8 +164,4 @@ async fn daemon(host_key: &PrivateKey, user: &PublicKey) -> Result<DaemonRef, Bo
         })
         .router(router);
     Ok(Daemon::start(config).await?)
-}
-
-fn new_key() -> Result<PrivateKey, BoxError> {
-    Ok(PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519)?)
 }

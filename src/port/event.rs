@@ -77,7 +77,7 @@ pub enum ChannelMsg {
     },
     /// `exit-signal` (RFC 4254 section 6.10): the command was ended by a signal.
     ExitSignal(ExitSignal),
-    /// `break` (RFC 4335).
+    /// `break` (RFC 4335). russh 0.65.1 never delivers it.
     Break {
         /// Whether the peer waits for an answer.
         want_reply: bool,
@@ -89,14 +89,14 @@ pub enum ChannelMsg {
         /// Whether the client may do flow control itself.
         client_can_do: bool,
     },
-    /// `auth-agent-req@openssh.com`: the peer wants to forward its agent.
+    /// `auth-agent-req@openssh.com`: the peer wants to forward its agent. The embedded daemon refuses it by itself.
     AuthAgent {
         /// Whether the peer waits for an answer.
         want_reply: bool,
     },
-    /// `eow@openssh.com`: the peer will read no more of what we send.
+    /// `eow@openssh.com`: the peer will read no more of what we send. russh 0.65.1 never delivers it.
     Eow,
-    /// A request this crate has no name for.
+    /// A request this crate has no name for. russh 0.65.1 never delivers one.
     Unknown {
         /// Whether the peer waits for an answer.
         want_reply: bool,
