@@ -26,7 +26,7 @@ pub(crate) struct Target {
 #[derive(Debug)]
 enum Running {
     Own(#[expect(dead_code, reason = "held for its end")] Server),
-    Sshd(Sshd),
+    Sshd(Box<Sshd>),
 }
 
 /// A child process; it ends with this value.
@@ -60,11 +60,6 @@ impl Target {
         })
     }
 
-    /// The bench's own server, running already, on this port.
-    pub(crate) fn at(port: u16) -> (u16, PrivateKey) {
-        (port, new_key())
-    }
-
     /// A private OpenSSH server; `None` when it is not installed or does not start.
     pub(crate) fn sshd() -> Option<Self> {
         let missing: Vec<String> = Peer::OpenSshServer.missing().into_iter().collect();
@@ -73,7 +68,12 @@ impl Target {
         }
         let sshd = Sshd::builder().max_sessions(200).log_level("QUIET").start().ok()?;
         let key = PrivateKey::read_openssh_file(sshd.identity()).ok()?;
-        Some(Self { port: sshd.port(), user: sshd.user().to_owned(), key, peer: Running::Sshd(sshd) })
+        Some(Self {
+            port: sshd.port(),
+            user: sshd.user().to_owned(),
+            key,
+            peer: Running::Sshd(Box::new(sshd)),
+        })
     }
 
     pub(crate) const fn port(&self) -> u16 {
