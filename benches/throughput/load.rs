@@ -69,12 +69,12 @@ impl Workload {
         }
     }
 
-    /// Each metric's unit, and whether more is better.
-    pub(crate) const fn metrics(self) -> &'static [(&'static str, bool)] {
+    /// The unit of each metric.
+    pub(crate) const fn metrics(self) -> &'static [&'static str] {
         match self {
-            Self::Download | Self::Upload | Self::UploadOtherWay => &[("MiB/s", true)],
-            Self::Exec | Self::Exec64 | Self::Logins => &[("/s", true)],
-            Self::Echo => &[("us p50", false), ("us p99", false)],
+            Self::Download | Self::Upload | Self::UploadOtherWay => &["MiB/s"],
+            Self::Exec | Self::Exec64 | Self::Logins => &["/s"],
+            Self::Echo => &["us p50", "us p99"],
         }
     }
 }

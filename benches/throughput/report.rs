@@ -61,7 +61,7 @@ pub(crate) fn heading() {
 
 /// Prints the rows of one workload against one server.
 pub(crate) fn rows(workload: Workload, target: &str, rows: &[Row]) {
-    for (index, (unit, _)) in workload.metrics().iter().enumerate() {
+    for (index, unit) in workload.metrics().iter().enumerate() {
         let reference = rows.iter().find(|row| row.client == "plain").and_then(|row| row.metric(index));
         for row in rows {
             let Some(spread) = row.metric(index) else { continue };

@@ -60,11 +60,6 @@ impl Target {
         })
     }
 
-    /// The bench's own server, running already, on this port.
-    pub(crate) fn at(port: u16) -> (u16, PrivateKey) {
-        (port, new_key())
-    }
-
     /// A private OpenSSH server; `None` when it is not installed or does not start.
     pub(crate) fn sshd() -> Option<Self> {
         let missing: Vec<String> = Peer::OpenSshServer.missing().into_iter().collect();
