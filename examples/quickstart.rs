@@ -12,7 +12,7 @@ use ractor_ssh::host_key::{HostKeyPin, HostKeyPolicy};
 use ractor_ssh::ractor::RpcReplyPort;
 use ractor_ssh::supervised::SupervisedState;
 use ractor_ssh::supervision::{Backoff, RestartPolicy};
-use ractor_ssh::wire::keys::{Algorithm, HashAlg, PrivateKey, PublicKey};
+use ractor_ssh::wire::keys::{HashAlg, PrivateKey, PublicKey, generate_ed25519};
 use ractor_ssh::{
     BoxError, ChannelContext, ChannelMsg, ChannelSpec, Client, ClientChannel, ClientConfig, ConnectionRef,
     Daemon, DaemonConfig, DaemonRef, ExecOutput, Incarnation, Next, Router, ServerChannel, ServerSide,
