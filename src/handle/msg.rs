@@ -72,6 +72,7 @@ pub(crate) enum ConnectionMsg {
     #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "clients take no channels in"))]
     /// The opener has been told that the peer has not answered in time; the answer may still come.
     OpenOverdue(ChannelKey),
+    #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a daemon's peers open channels"))]
     Accept(AcceptCommand),
     /// Nothing of the channel is left on the wire.
     Gone(ChannelKey),

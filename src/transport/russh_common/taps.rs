@@ -311,6 +311,11 @@ impl<X> Taps<X> {
         (state.entries.values().map(|entry| entry.credit).sum(), state.granted)
     }
 
+    /// Whether the channel is not over.
+    pub(in crate::transport) fn has(&self, id: ChannelId) -> bool {
+        self.lock().entries.contains_key(&id)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<X>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -353,11 +358,6 @@ impl<X> Taps<X> {
     /// Works on what the role keeps with a channel; `None` when the channel is over.
     pub(in crate::transport) fn with<T>(&self, id: ChannelId, work: impl FnOnce(&mut X) -> T) -> Option<T> {
         self.lock().entries.get_mut(&id).map(|entry| work(&mut entry.extra))
-    }
-
-    /// Whether the channel is not over.
-    pub(in crate::transport) fn has(&self, id: ChannelId) -> bool {
-        self.lock().entries.contains_key(&id)
     }
 
     /// Empties the channel's queue in russh after something that is no event.
