@@ -38,6 +38,7 @@ async fn ten_thousand() {
     if let (Some(before), Some(after)) = (before, resident()) {
         let each = after.saturating_sub(before) / COUNT;
         println!("{COUNT} channels in {took:?}; {each} bytes a channel, both sides together");
+        assert!(each < 64 * 1024, "{each} bytes a channel");
     }
     assert_eq!(conn.info().await.unwrap().channels.len(), COUNT);
     let last = channels.last().unwrap();

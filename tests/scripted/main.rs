@@ -15,6 +15,7 @@
 
 mod kit;
 
+mod bystanders;
 mod cancellation;
 mod close;
 mod data_window;
