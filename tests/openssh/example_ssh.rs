@@ -1,7 +1,6 @@
 //! The example `ssh`, as its users run it.
 
 use std::process::{Output, Stdio};
-use std::time::Duration;
 
 use libtest_mimic::Trial;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -86,17 +85,24 @@ async fn terminal() {
     let (mut terminal, slave) = pty_process::open().expect("a terminal");
     terminal.resize(pty_process::Size::new(33, 99)).expect("a size");
     let mut child = pty_process::Command::new(program())
-        .args(arguments(&sshd, &["-t", &target, "--", "stty size; read line; echo got:$line; stty size"]))
+        .args(arguments(
+            &sshd,
+            &[
+                "-t",
+                &target,
+                "--",
+                "stty size; read line; echo got:$line;",
+                "while [ \"$(stty size)\" = '33 99' ]; do sleep 0.02; done; stty size",
+            ],
+        ))
         .env("TERM", "xterm")
         .spawn(slave)
         .expect("the example is built: `cargo build --examples`");
     let mut seen = String::new();
     read_until(&mut terminal, &mut seen, "33 99").await;
-    terminal.resize(pty_process::Size::new(44, 111)).expect("a size");
-    // The signal about the new size has to travel before the line that ends the wait.
-    tokio::time::sleep(Duration::from_millis(500)).await;
     terminal.write_all(b"hello\r").await.expect("it takes keys");
     read_until(&mut terminal, &mut seen, "got:hello").await;
+    terminal.resize(pty_process::Size::new(44, 111)).expect("a size");
     read_until(&mut terminal, &mut seen, "44 111").await;
     assert_eq!(child.wait().await.expect("it can be waited for").code(), Some(0), "{seen}");
 }
