@@ -302,6 +302,11 @@ pub(crate) struct Charge {
 }
 
 impl Charge {
+    /// For the end of `channel`, which comes once and costs its account nothing.
+    pub(crate) fn free(channel: &Arc<ChannelBudget>) -> Self {
+        Self { channel: Arc::clone(channel), bytes: 0 }
+    }
+
     /// How much is charged, in bytes, overhead included.
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes

@@ -84,7 +84,6 @@ impl Inbox {
     }
 
     fn seal(&self, reason: CloseReason, drop_queue: bool) -> bool {
-        let charge = self.budget.charge(0);
         let mut state = self.lock();
         if state.sealed {
             // Closed already, and not all taken yet: what waits before the end can still go.
@@ -97,6 +96,7 @@ impl Inbox {
         }
         state.sealed = true;
         let dropped = if drop_queue { std::mem::take(&mut state.queue) } else { VecDeque::new() };
+        let charge = Charge::free(&self.budget);
         state.queue.push_back(Arrived { msg: ChannelMsg::Closed { reason }, charge });
         self.wake(state);
         drop(dropped);
