@@ -1,20 +1,19 @@
 //! What it takes to serve.
 
 use std::fmt;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
-
-use super::login::{LoginAttempt, Logins, decider};
-use super::request::NewSession;
-use super::router::{Router, Sessions};
-use crate::behaviour::ServerChannel;
+use super::login::Logins;
+use super::router::Sessions;
 use crate::config::{ChannelOptions, Keepalive, Limits, RekeyLimit, Timeouts};
 use crate::error::ConfigError;
-use crate::wire::keys::{PrivateKey, PublicKey};
+use crate::wire::keys::PrivateKey;
+
+mod channels;
+mod connections;
+mod logins;
 
 /// Where to listen, who may enter, and what runs on their channels.
 ///
@@ -22,20 +21,20 @@ use crate::wire::keys::{PrivateKey, PublicKey};
 /// needs. Limits and deadlines have defaults; see each setter.
 #[derive(Clone)]
 pub struct DaemonConfig {
-    pub(super) listen: SocketAddr,
-    pub(super) host_keys: Vec<PrivateKey>,
-    pub(super) logins: Logins,
-    pub(super) sessions: Sessions,
-    pub(super) login_grace: Duration,
-    pub(super) max_connections: usize,
-    pub(super) max_unauthenticated: usize,
-    pub(super) max_auth_attempts: usize,
-    pub(super) timeouts: Timeouts,
-    pub(super) limits: Limits,
-    pub(super) channel_options: ChannelOptions,
-    pub(super) keepalive: Keepalive,
-    pub(super) rekey: RekeyLimit,
-    pub(super) server_id: String,
+    pub(in crate::server) listen: SocketAddr,
+    pub(in crate::server) host_keys: Vec<PrivateKey>,
+    pub(in crate::server) logins: Logins,
+    pub(in crate::server) sessions: Sessions,
+    pub(in crate::server) login_grace: Duration,
+    pub(in crate::server) max_connections: usize,
+    pub(in crate::server) max_unauthenticated: usize,
+    pub(in crate::server) max_auth_attempts: usize,
+    pub(in crate::server) timeouts: Timeouts,
+    pub(in crate::server) limits: Limits,
+    pub(in crate::server) channel_options: ChannelOptions,
+    pub(in crate::server) keepalive: Keepalive,
+    pub(in crate::server) rekey: RekeyLimit,
+    pub(in crate::server) server_id: String,
 }
 
 impl fmt::Debug for DaemonConfig {
@@ -73,150 +72,6 @@ impl DaemonConfig {
     #[must_use]
     pub fn host_key(mut self, key: PrivateKey) -> Self {
         self.host_keys.push(key);
-        self
-    }
-
-    /// Lets in who has a password the callback says yes to (RFC 4252 section 8). A no takes at least a second.
-    #[must_use]
-    pub fn password<F>(
-        mut self,
-        decide: impl Fn(LoginAttempt, SecretString) -> F + Send + Sync + 'static,
-    ) -> Self
-    where
-        F: Future<Output = bool> + Send + 'static,
-    {
-        self.logins.password = Some(decider(decide));
-        self
-    }
-
-    /// Lets in who owns a key the callback says yes to (RFC 4252 section 7).
-    ///
-    /// It is asked when a key is offered, and again when the peer's signature has been verified; only then the yes
-    /// counts.
-    #[must_use]
-    pub fn public_key<F>(
-        mut self,
-        decide: impl Fn(LoginAttempt, PublicKey) -> F + Send + Sync + 'static,
-    ) -> Self
-    where
-        F: Future<Output = bool> + Send + 'static,
-    {
-        self.logins.public_key = Some(decider(decide));
-        self
-    }
-
-    /// Lets anyone in, under any name, without any proof (the method `none`, RFC 4252 section 5.2).
-    #[must_use]
-    pub const fn danger_let_anyone_in(mut self) -> Self {
-        self.logins.anyone = true;
-        self
-    }
-
-    /// Sets a text that every client gets before it logs in (RFC 4252 section 5.4).
-    #[must_use]
-    pub fn banner(mut self, text: impl Into<String>) -> Self {
-        self.logins.banner = Some(text.into());
-        self
-    }
-
-    /// Sets what runs on session channels, by what they are for. Replaces an earlier one. Default: nothing.
-    #[must_use]
-    pub fn router(mut self, router: Router) -> Self {
-        self.sessions = Sessions::Routed(Arc::new(router));
-        self
-    }
-
-    /// Runs a behaviour on every session channel from its opening on: it gets each request as an event and answers it
-    /// with `reply_request`. Replaces an earlier router. The function must not block.
-    ///
-    /// Over russh, which does not say whether an answer is wanted, `want_reply` is always true here; an answer nobody
-    /// wants is not sent. Until a request is answered, at most for a second, nothing is read from its connection:
-    /// answer first, work later.
-    #[must_use]
-    pub fn session_channel<C: ServerChannel>(
-        mut self,
-        make: impl Fn(NewSession) -> C + Send + Sync + 'static,
-    ) -> Self {
-        self.sessions = Sessions::whole(make);
-        self
-    }
-
-    /// Sets how long a peer may take from the TCP connection to a successful login, whatever it sends meanwhile.
-    /// Default 120 s.
-    #[must_use]
-    pub const fn login_grace(mut self, limit: Duration) -> Self {
-        self.login_grace = limit;
-        self
-    }
-
-    /// Sets how many connections there may be; further ones are closed at once. Default 1,024.
-    #[must_use]
-    pub const fn max_connections(mut self, limit: usize) -> Self {
-        self.max_connections = limit;
-        self
-    }
-
-    /// Sets how many connections may be without a login at a time; further ones are closed at once. Default 64.
-    #[must_use]
-    pub const fn max_unauthenticated(mut self, limit: usize) -> Self {
-        self.max_unauthenticated = limit;
-        self
-    }
-
-    /// Sets how many logins may be refused on a connection before it is ended. Default 6.
-    #[must_use]
-    pub const fn max_auth_attempts(mut self, limit: usize) -> Self {
-        self.max_auth_attempts = limit;
-        self
-    }
-
-    /// Sets how many channels a connection may have; further opens are refused with SSH_OPEN_RESOURCE_SHORTAGE.
-    /// Default 64.
-    #[must_use]
-    pub const fn max_channels(mut self, limit: usize) -> Self {
-        self.limits.max_channels = limit;
-        self
-    }
-
-    /// Sets the deadlines. `version`, `kex` and `auth` also end at the login grace.
-    #[must_use]
-    pub const fn timeouts(mut self, timeouts: Timeouts) -> Self {
-        self.timeouts = timeouts;
-        self
-    }
-
-    /// Sets the limits of each connection; start from [`Limits::server`], or the number of channels is a client's.
-    #[must_use]
-    pub const fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
-    }
-
-    /// Sets how channels are run. Isolation and the open timeout mean nothing on a server.
-    #[must_use]
-    pub const fn channel_options(mut self, options: ChannelOptions) -> Self {
-        self.channel_options = options;
-        self
-    }
-
-    /// Sets how a dead peer is noticed.
-    #[must_use]
-    pub const fn keepalive(mut self, keepalive: Keepalive) -> Self {
-        self.keepalive = keepalive;
-        self
-    }
-
-    /// Sets when keys are exchanged anew.
-    #[must_use]
-    pub const fn rekey(mut self, limit: RekeyLimit) -> Self {
-        self.rekey = limit;
-        self
-    }
-
-    /// Sets the software version in our identification string (RFC 4253 section 4.2), without `SSH-2.0-`.
-    #[must_use]
-    pub fn server_id(mut self, id: impl Into<String>) -> Self {
-        self.server_id = id.into();
         self
     }
 

@@ -12,6 +12,7 @@ use ractor::{ActorCell, ActorId, ActorRef};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::permissions::Permissions;
 use super::request::{NewSession, SessionKind, SessionRequest};
 use super::router::{Router, Sessions, guarded};
 use crate::behaviour::HandleTimeouts;
@@ -40,6 +41,7 @@ pub(super) struct ConnectionDoor {
     pub(super) close_timeout: Duration,
     pub(super) user: String,
     pub(super) peer: Option<SocketAddr>,
+    pub(super) permissions: Arc<Permissions>,
 }
 
 impl Door for ConnectionDoor {
@@ -88,6 +90,7 @@ impl ConnectionDoor {
             adjust: self.options.window_adjust,
             user: self.user.clone(),
             peer: self.peer,
+            permissions: Arc::clone(&self.permissions),
             env: Vec::new(),
             env_bytes: 0,
             pty: None,
@@ -139,6 +142,7 @@ struct Routed {
     adjust: WindowAdjust,
     user: String,
     peer: Option<SocketAddr>,
+    permissions: Arc<Permissions>,
     env: Vec<(String, String)>,
     env_bytes: usize,
     pty: Option<PtyRequest>,
@@ -153,6 +157,7 @@ impl Guest for Routed {
         }
         Decision::Answer(match request {
             ChannelMsg::Env { name, value, .. } => self.keep_env(name, value),
+            ChannelMsg::Pty { .. } if !self.permissions.pty => false,
             ChannelMsg::Pty { request, .. } => {
                 self.pty = Some(request);
                 true

@@ -11,6 +11,7 @@ mod error;
 mod exec;
 mod login;
 mod peer;
+mod permissions;
 mod request;
 mod router;
 
@@ -19,5 +20,6 @@ pub use daemon::{Daemon, DaemonRef};
 pub use error::DaemonError;
 pub use exec::ExecOutput;
 pub use login::LoginAttempt;
+pub use permissions::Permissions;
 pub use request::{NewSession, SessionKind, SessionRequest};
 pub use router::Router;

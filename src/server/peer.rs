@@ -141,6 +141,7 @@ where
         close_timeout: config.timeouts.close,
         user: facts.user.clone(),
         peer: addresses.0,
+        permissions: Arc::default(),
     };
     admitted.admit(Box::new(door));
     tracing::info!(user = %facts.user, version = %facts.peer_version, "logged in");
