@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use super::keys::{KeyKind, KeyPair};
 use super::process::{Process, family, freeze, require_program};
-use super::sshd_config::{Files, SshdBuilder};
+use super::sshd_config::{Account, Files, SshdBuilder};
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 const START_TRIES: usize = 10;
@@ -60,13 +60,17 @@ impl Setup {
             }
         }
         let user_ca = builder.user_ca.then(|| authority("user_ca")).transpose()?;
+        if let Some(account) = &builder.account {
+            account.prepare(directory)?;
+        }
+        let user = builder.account.as_ref().map_or_else(current_user, |account| Ok(account.name.clone()))?;
         let identity = KeyPair::generate(directory.join("id"), builder.user_key)?;
         let authorized_keys = directory.join("authorized_keys");
         std::fs::write(&authorized_keys, format!("{}\n", identity.public_line()?))?;
         Ok(Self {
             builder: builder.clone(),
             program,
-            user: current_user()?,
+            user,
             host_keys,
             host_ca,
             user_ca,
@@ -145,7 +149,7 @@ impl Shared {
         let mut directory_made = false;
         loop {
             let before = self.log_length();
-            self.spawn(&setup.program, &config)?;
+            self.spawn(setup, &config)?;
             let Some(said) = self.wait_until_listening(port, before, setup.builder.is_verbose())? else {
                 return Ok(Launch::Listening);
             };
@@ -165,9 +169,13 @@ impl Shared {
         std::fs::metadata(self.log_path()).map_or(0, |data| usize::try_from(data.len()).unwrap_or(usize::MAX))
     }
 
-    fn spawn(&self, program: &Path, config: &Path) -> io::Result<()> {
+    fn spawn(&self, setup: &Setup, config: &Path) -> io::Result<()> {
         let log = File::options().create(true).append(true).open(self.log_path())?;
-        let child = Command::new(program)
+        let mut command = match setup.builder.account {
+            Some(_) => Account::command(&setup.program, self.directory.path()),
+            None => Command::new(&setup.program),
+        };
+        let child = command
             .args(["-D", "-e", "-f"])
             .arg(config)
             .stdin(Stdio::null())

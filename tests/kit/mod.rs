@@ -15,6 +15,7 @@
     reason = "test support: a broken environment ends the test"
 )]
 
+mod account;
 mod daemon;
 mod keys;
 mod peers;

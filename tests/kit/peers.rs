@@ -3,6 +3,8 @@
 //! A missing peer makes its tests *ignored, with the reason*, and failed when `REQUIRE_PEERS=1`.
 //! Knows nothing of how tests run.
 
+use std::process::{Command, Stdio};
+
 use super::process::find_program;
 
 /// A program this crate must get on with.
@@ -22,6 +24,8 @@ pub(crate) enum Peer {
     DropbearServer,
     /// `dbclient`.
     DropbearClient,
+    /// An account with a password, that only this test's server sees: takes root and a mount namespace.
+    Account,
 }
 
 impl Peer {
@@ -35,6 +39,7 @@ impl Peer {
             Self::Putty => (&["plink", "puttygen"], "putty-tools"),
             Self::DropbearServer => (&["dropbear", "dropbearkey"], "dropbear-bin"),
             Self::DropbearClient => (&["dbclient"], "dropbear-bin"),
+            Self::Account => (&["unshare", "mount", "openssl"], "util-linux, mount and openssl"),
         }
     }
 
@@ -44,6 +49,22 @@ impl Peer {
         let absent = programs.iter().find(|program| find_program(program).is_none())?;
         Some(format!("no {absent}, install {package}"))
     }
+
+    /// Why this machine or user cannot have it, whatever is installed.
+    fn impossible(self) -> Option<String> {
+        if self != Self::Account || may_mount() {
+            return None;
+        }
+        Some("an account of its own takes root and the right to mount".to_owned())
+    }
+}
+
+/// Whether this process may have a mount namespace of its own.
+fn may_mount() -> bool {
+    let mut trial = Command::new("unshare");
+    trial.args(["--mount", "mount", "--bind", "/etc/passwd", "/etc/passwd"]);
+    trial.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    rustix::process::getuid().is_root() && trial.status().is_ok_and(|status| status.success())
 }
 
 impl AsRef<[Self]> for Peer {
@@ -74,6 +95,9 @@ pub(crate) fn verdict(missing: &[String], required: bool) -> Verdict {
 
 /// [`verdict`] for these peers on this machine.
 pub(super) fn judge(peers: &[Peer]) -> Verdict {
+    if let Some(reason) = peers.iter().find_map(|peer| peer.impossible()) {
+        return Verdict::Ignore(reason);
+    }
     let missing: Vec<String> = peers.iter().filter_map(|peer| peer.missing()).collect();
     verdict(&missing, std::env::var("REQUIRE_PEERS").is_ok_and(|value| value == "1"))
 }

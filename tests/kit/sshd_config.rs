@@ -28,6 +28,13 @@ const DEFAULTS: [&str; 15] = [
     "Subsystem sftp internal-sftp",
 ];
 
+/// A user with a password.
+#[derive(Debug, Clone)]
+pub(super) struct Account {
+    pub(super) name: String,
+    pub(super) password: String,
+}
+
 /// Builds an [`Sshd`].
 #[derive(Debug, Clone)]
 pub(crate) struct SshdBuilder {
@@ -35,6 +42,7 @@ pub(crate) struct SshdBuilder {
     pub(super) host_certificates: bool,
     pub(super) user_key: KeyKind,
     pub(super) user_ca: bool,
+    pub(super) account: Option<Account>,
     lines: Vec<String>,
 }
 
@@ -45,6 +53,7 @@ impl SshdBuilder {
             host_certificates: false,
             user_key: KeyKind::Ed25519,
             user_ca: false,
+            account: None,
             lines: Vec::new(),
         }
     }
@@ -71,6 +80,13 @@ impl SshdBuilder {
     pub(crate) fn trust_user_ca(mut self) -> Self {
         self.user_ca = true;
         self
+    }
+
+    /// Lets one user in who exists for this server alone, with a password (by PAM). Needs
+    /// [`Peer::Account`](super::Peer::Account).
+    pub(crate) fn account(mut self, name: &str, password: &str) -> Self {
+        self.account = Some(Account { name: name.to_owned(), password: password.to_owned() });
+        self.config("UsePAM yes")
     }
 
     /// Adds a line of `sshd_config`. It replaces the kit's own line with the same keyword; everything from

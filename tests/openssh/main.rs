@@ -19,6 +19,7 @@ mod flood;
 #[path = "../kit/mod.rs"]
 mod kit;
 mod limits;
+mod passwords;
 mod rekey;
 mod replies;
 mod session;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
             core::trials(),
             replies::trials(),
             transfer::trials(),
+            passwords::trials(),
             rekey::trials(),
             slow_consumer::trials(),
             flood::trials(),
