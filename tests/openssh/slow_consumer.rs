@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 use ractor_ssh::config::{ChannelOptions, Keepalive, Limits, SlowConsumer, Timeouts};
-use ractor_ssh::error::CloseReason;
+use ractor_ssh::error::{CloseReason, OpenError, Phase};
 use ractor_ssh::wire::open::OpenRequest;
 use ractor_ssh::{Client, ConnectionRef};
 use tokio::sync::{oneshot, watch};
@@ -35,6 +35,12 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("slow_consumer::a_pause_is_neither_a_dead_peer_nor_a_failed_rekey", SERVER, pause_is_ours),
         peer_test("slow_consumer::fail_ends_the_channel_at_its_budget", SERVER, fail_policy),
         peer_test("slow_consumer::an_isolated_one_has_a_connection_of_its_own", SERVER, isolated),
+        peer_test(
+            "slow_consumer::an_isolated_one_ends_with_the_connection_it_belongs_to",
+            SERVER,
+            taken_along,
+        ),
+        peer_test("slow_consumer::a_connection_that_ends_isolates_nothing_new", SERVER, none_at_the_end),
         alone("slow_consumer::a_gib_into_one_that_sleeps_stays_within_the_budget", gib_while_asleep),
     ]
 }
@@ -212,6 +218,47 @@ async fn isolated() {
     let info = info(&conn).await;
     assert_eq!((info.counters.pauses, info.channels.len()), (0, 1), "none of it was seen here");
     sibling.round().await;
+}
+
+async fn isolate(conn: &ConnectionRef, command: &str) -> Result<oneshot::Receiver<End>, OpenError> {
+    let (_, awake) = watch::channel(true);
+    let (take, end) = Take::while_awake(command, awake);
+    let options = ChannelOptions::new().slow_consumer(SlowConsumer::Isolate);
+    conn.open_channel(OpenRequest::Session, options, take).await.map(|_| end)
+}
+
+async fn taken_along() {
+    let sshd = Sshd::builder().start().unwrap();
+    for how in ["closed", "lost"] {
+        let conn = connect(&sshd).await;
+        let end = isolate(&conn, "exec sleep 1000").await.unwrap();
+        if how == "closed" {
+            conn.close().await;
+        } else {
+            // The process that serves this connection, and not the isolated channel's.
+            conn.session_channel(Take::new("kill -9 $PPID").0).await.unwrap();
+            conn.closed().await;
+        }
+        let (_, reason) = end_of(end).await;
+        assert!(matches!(reason, CloseReason::Local), "{how}: {reason:?}");
+    }
+}
+
+async fn none_at_the_end() {
+    let sshd = Sshd::builder().start().unwrap();
+    let conn = connect(&sshd).await;
+    let mut sibling = Echo::start(&conn).await;
+    let draining = tokio::spawn({
+        let conn = conn.clone();
+        async move { conn.shutdown(Duration::from_secs(30)).await }
+    });
+    becomes_true("the drain begins", || async { conn.phase() == Phase::Draining }).await;
+    assert!(matches!(isolate(&conn, "true").await, Err(OpenError::Draining)));
+    sibling.round().await;
+    conn.close().await;
+    draining.await.unwrap();
+    assert!(matches!(isolate(&conn, "true").await, Err(OpenError::Connection(_))));
+    assert_eq!(sshd.log().matches("Accepted publickey").count(), 1, "and none was made for it");
 }
 
 async fn gib_while_asleep() {
