@@ -17,6 +17,7 @@ use crate::behaviour::msg::ActorMsg;
 use crate::behaviour::{Behaviour, ChannelContext, ChannelHandle, ChannelRef, HandleTimeouts, Next, Role};
 use crate::config::WindowAdjust;
 use crate::error::{BoxError, CloseReason, OpenError, StopReason};
+use crate::handle::roster::Roster;
 use crate::port::Port;
 use crate::port::event::ChannelMsg;
 use crate::port::inbox::{Arrived, Notice};
@@ -63,6 +64,7 @@ pub(crate) struct Arguments<C: Behaviour<R>, R: Role> {
     pub(crate) timeouts: HandleTimeouts,
     pub(crate) adjust: WindowAdjust,
     pub(crate) opened: Option<Opened<C, R>>,
+    pub(crate) roster: Arc<Roster>,
 }
 
 pub(crate) struct State<C: Behaviour<R>, R: Role> {
@@ -94,6 +96,7 @@ impl<C: Behaviour<R>, R: Role> Actor for ChannelActor<C, R> {
         myself: ActorRef<Self::Msg>,
         args: Self::Arguments,
     ) -> Result<Self::State, ActorProcessingErr> {
+        args.roster.enter(myself.get_id(), args.port.key());
         let ctx = ChannelContext::new(Arc::clone(&args.port), args.timeouts, args.adjust, myself);
         Ok(State {
             behaviour: Some(args.behaviour),

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use ractor::{Actor, ActorCell, ActorId};
+use ractor::Actor;
 
 use super::actor::{Arguments, ChannelActor, Opened};
 use crate::behaviour::{Behaviour, HandleTimeouts, Role};
 use crate::config::WindowAdjust;
 use crate::error::{CloseReason, OpenError, StopReason};
 use crate::handle::msg::StartChannel;
+use crate::handle::roster::Parent;
 use crate::port::Port;
 
 /// A behaviour on its way to its port.
@@ -26,13 +27,13 @@ impl<C: Behaviour<R>, R: Role> StartChannel for Starter<C, R> {
         self: Box<Self>,
         port: Arc<Port>,
         timeouts: HandleTimeouts,
-        supervisor: ActorCell,
-    ) -> BoxFuture<'static, Option<ActorId>> {
+        parent: Parent,
+    ) -> BoxFuture<'static, bool> {
         async move {
             if self.opened.as_ref().is_some_and(tokio::sync::oneshot::Sender::is_closed) {
                 port.set_exit(StopReason::Stopped("its opener went away".into()));
                 port.abandon(CloseReason::Local);
-                return None;
+                return false;
             }
             let args = Arguments {
                 behaviour: self.behaviour,
@@ -40,14 +41,16 @@ impl<C: Behaviour<R>, R: Role> StartChannel for Starter<C, R> {
                 timeouts,
                 adjust: self.adjust,
                 opened: self.opened,
+                roster: Arc::clone(&parent.roster),
             };
-            match Actor::spawn_linked(None, ChannelActor::<C, R>::new(), args, supervisor).await {
-                Ok((actor, _)) => Some(actor.get_id()),
+            match Actor::spawn_linked(None, ChannelActor::<C, R>::new(), args, parent.supervisor).await {
+                Ok(_) => true,
                 Err(error) => {
                     tracing::debug!(channel = %port.key(), %error, "the channel actor did not start");
                     port.set_exit(StopReason::Stopped("its supervisor is stopping".into()));
+                    parent.roster.strike(port.key());
                     port.abandon(CloseReason::Local);
-                    None
+                    false
                 }
             }
         }

@@ -13,7 +13,8 @@ use super::table::{Entry, Table};
 use crate::behaviour::HandleTimeouts;
 use crate::config::{ChannelOptions, Keepalive, Limits, RekeyLimit, SlowConsumer, Timeouts};
 use crate::error::{CloseReason, ConnectionError, OpenError, Phase, StopReason};
-use crate::handle::msg::{AcceptCommand, ConnectionMsg, OpenCommand, OpenOutcome};
+use crate::handle::msg::{AcceptCommand, ConnectionMsg, NoActor, OpenCommand};
+use crate::handle::roster::Parent;
 use crate::observe::{ConnectionInfo, Counters, Facts, PhaseEvent};
 use crate::port::budget::{ChannelBudget, ConnectionBudget};
 use crate::port::{Keys, Port, PortSetup};
@@ -124,7 +125,7 @@ impl Actor for ConnectionActor {
         let _entered = span.enter();
         match message {
             ConnectionMsg::Open(command) => state.open(&myself, command),
-            ConnectionMsg::OpenDone { key, outcome } => state.open_done(&myself, key, outcome),
+            ConnectionMsg::Unstarted(key, why) => state.unstarted(&myself, key, &why),
             ConnectionMsg::OpenOverdue(key) => {
                 state.table.overdue(key);
                 state.end_if_idle(&myself);
@@ -214,6 +215,7 @@ impl State {
         let down = Arc::clone(&self.args.down);
         let timeouts = self.handle_timeouts(&options);
         let limit = options.open_timeout.unwrap_or(self.args.timeouts.open);
+        let parent = self.parent(myself);
         let myself = myself.clone();
         tokio::spawn(async move {
             let refused = |refused: OpenRefused| match (refused, down.get()) {
@@ -221,14 +223,16 @@ impl State {
                 (refused, _) => OpenError::from(refused),
             };
             let mut opening = transport.open(request, Arc::clone(&port));
-            let outcome = match tokio::time::timeout(limit, &mut opening).await {
-                Ok(Ok(())) => match start.start(port, timeouts, myself.get_cell()).await {
-                    Some(actor) => OpenOutcome::Started(actor),
-                    None => OpenOutcome::NotStarted,
-                },
+            let why = match tokio::time::timeout(limit, &mut opening).await {
+                Ok(Ok(())) => {
+                    if start.start(port, timeouts, parent).await {
+                        return;
+                    }
+                    NoActor::NotStarted
+                }
                 Ok(Err(error)) => {
                     start.refuse(refused(error));
-                    OpenOutcome::Failed
+                    NoActor::Failed
                 }
                 Err(_) => {
                     start.refuse(OpenError::Timeout { after: limit });
@@ -236,14 +240,18 @@ impl State {
                     match opening.await {
                         Ok(()) => {
                             port.abandon(CloseReason::Local);
-                            OpenOutcome::NotStarted
+                            NoActor::NotStarted
                         }
-                        Err(_) => OpenOutcome::Failed,
+                        Err(_) => NoActor::Failed,
                     }
                 }
             };
-            let _ = myself.cast(ConnectionMsg::OpenDone { key, outcome });
+            let _ = myself.cast(ConnectionMsg::Unstarted(key, why));
         });
+    }
+
+    fn parent(&self, myself: &ActorRef<ConnectionMsg>) -> Parent {
+        Parent { supervisor: myself.get_cell(), roster: Arc::clone(self.table.roster()) }
     }
 
     fn may_open(&self) -> Result<(), OpenError> {
@@ -283,17 +291,12 @@ impl State {
         }
     }
 
-    fn open_done(&mut self, myself: &ActorRef<ConnectionMsg>, key: ChannelKey, outcome: OpenOutcome) {
-        match outcome {
-            OpenOutcome::Started(actor) => {
-                if let Some(port) = self.table.started(key, actor) {
-                    self.bury(key, &port);
-                }
-            }
-            OpenOutcome::NotStarted => {
+    fn unstarted(&mut self, myself: &ActorRef<ConnectionMsg>, key: ChannelKey, why: &NoActor) {
+        match why {
+            NoActor::NotStarted => {
                 self.table_left(|table| table.actor_gone(key));
             }
-            OpenOutcome::Failed => {
+            NoActor::Failed => {
                 self.counters.opens_failed += 1;
                 self.table_left(|table| table.remove(key));
             }
@@ -309,13 +312,12 @@ impl State {
         let entry = Entry::new(Arc::clone(&port), kind, start.behaviour()).keeping(keeps);
         self.table.insert(entry);
         let timeouts = self.handle_timeouts(&ChannelOptions::default());
+        let parent = self.parent(myself);
         let myself = myself.clone();
         tokio::spawn(async move {
-            let outcome = match start.start(port, timeouts, myself.get_cell()).await {
-                Some(actor) => OpenOutcome::Started(actor),
-                None => OpenOutcome::NotStarted,
-            };
-            let _ = myself.cast(ConnectionMsg::OpenDone { key, outcome });
+            if !start.start(port, timeouts, parent).await {
+                let _ = myself.cast(ConnectionMsg::Unstarted(key, NoActor::NotStarted));
+            }
         });
     }
 

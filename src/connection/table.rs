@@ -3,13 +3,14 @@
 //! An entry leaves when both have ended: the channel on the wire, and its actor.
 
 use std::any::Any;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ractor::ActorId;
 
+use crate::handle::roster::Roster;
 use crate::observe::{ChannelInfo, ChannelState};
 use crate::port::Port;
 use crate::wire::id::ChannelKey;
@@ -22,18 +23,12 @@ pub(super) struct Entry {
     pub(super) behaviour: &'static str,
     /// For how long it has held up the connection in total.
     pub(super) held_up: Duration,
-    actor: ActorSlot,
+    /// The actor has ended, or there will be none.
+    actor_gone: bool,
     /// The peer has not answered the open in time, and nobody waits for it any more.
     overdue: bool,
     /// Dropped with the entry.
     _keeps: Option<Box<dyn Any + Send>>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ActorSlot {
-    Awaited,
-    Running(ActorId),
-    Ended,
 }
 
 impl Entry {
@@ -43,7 +38,7 @@ impl Entry {
             kind,
             behaviour,
             held_up: Duration::ZERO,
-            actor: ActorSlot::Awaited,
+            actor_gone: false,
             overdue: false,
             _keeps: None,
         }
@@ -55,20 +50,17 @@ impl Entry {
         self
     }
 
-    fn state(&self) -> ChannelState {
-        match (self.actor, self.port.is_gone()) {
-            (ActorSlot::Awaited, _) => ChannelState::Opening,
-            (ActorSlot::Running(_), false) => ChannelState::Open,
-            _ => ChannelState::Closing,
-        }
-    }
-
-    fn info(&self) -> ChannelInfo {
+    fn info(&self, runs: bool) -> ChannelInfo {
+        let state = match (runs, self.actor_gone || self.port.is_gone()) {
+            (_, true) => ChannelState::Closing,
+            (true, false) => ChannelState::Open,
+            (false, false) => ChannelState::Opening,
+        };
         let budget = self.port.inbox.budget();
         ChannelInfo {
             id: self.port.key(),
             kind: self.kind,
-            state: self.state(),
+            state,
             behaviour: self.behaviour,
             bytes_in: self.port.counters.bytes_in.load(Ordering::Relaxed),
             bytes_out: self.port.counters.bytes_out.load(Ordering::Relaxed),
@@ -85,14 +77,17 @@ impl Entry {
 #[derive(Debug, Default)]
 pub(super) struct Table {
     entries: BTreeMap<ChannelKey, Entry>,
-    by_actor: HashMap<ActorId, ChannelKey>,
-    /// Actors whose end was reported before their start was.
-    ended_early: HashSet<ActorId>,
+    roster: Arc<Roster>,
 }
 
 impl Table {
     pub(super) fn insert(&mut self, entry: Entry) {
         self.entries.insert(entry.port.key(), entry);
+    }
+
+    /// Where the channel actors enter themselves.
+    pub(super) const fn roster(&self) -> &Arc<Roster> {
+        &self.roster
     }
 
     pub(super) fn len(&self) -> usize {
@@ -113,7 +108,7 @@ impl Table {
 
     /// Whether the channel's actor has ended by itself, as far as is known here.
     pub(super) fn has_ended(&self, actor: ActorId) -> bool {
-        let entry = self.by_actor.get(&actor).and_then(|key| self.entries.get(key));
+        let entry = self.roster.channel(actor).and_then(|key| self.entries.get(&key));
         entry.is_some_and(|entry| entry.port.exit().is_some())
     }
 
@@ -126,28 +121,14 @@ impl Table {
     }
 
     pub(super) fn info(&self) -> Vec<ChannelInfo> {
-        self.entries.values().map(Entry::info).collect()
-    }
-
-    /// The channel's actor runs. Returns its port if the actor has ended in the meantime.
-    pub(super) fn started(&mut self, key: ChannelKey, actor: ActorId) -> Option<Arc<Port>> {
-        if self.ended_early.remove(&actor) {
-            return self.entries.get(&key).map(|entry| Arc::clone(&entry.port));
-        }
-        if let Some(entry) = self.entries.get_mut(&key) {
-            entry.actor = ActorSlot::Running(actor);
-            self.by_actor.insert(actor, key);
-        }
-        None
+        let running = self.roster.running();
+        self.entries.iter().map(|(key, entry)| entry.info(running.contains(key))).collect()
     }
 
     /// There is no actor for the channel, or no longer. True when the entry has left the table.
     pub(super) fn actor_gone(&mut self, key: ChannelKey) -> bool {
         if let Some(entry) = self.entries.get_mut(&key) {
-            if let ActorSlot::Running(actor) = entry.actor {
-                self.by_actor.remove(&actor);
-            }
-            entry.actor = ActorSlot::Ended;
+            entry.actor_gone = true;
             let _ = entry.port.await_gone();
         }
         self.sweep(key)
@@ -155,13 +136,7 @@ impl Table {
 
     /// Which channel an actor that has ended ran.
     pub(super) fn actor_ended(&mut self, actor: ActorId) -> Option<(ChannelKey, Arc<Port>)> {
-        let Some(key) = self.by_actor.get(&actor).copied() else {
-            // Somebody else's actor that was linked to the connection, if none of ours is starting.
-            if self.entries.values().any(|entry| entry.actor == ActorSlot::Awaited) {
-                self.ended_early.insert(actor);
-            }
-            return None;
-        };
+        let key = self.roster.leave(actor)?;
         self.entries.get(&key).map(|entry| (key, Arc::clone(&entry.port)))
     }
 
@@ -176,7 +151,7 @@ impl Table {
     }
 
     fn sweep(&mut self, key: ChannelKey) -> bool {
-        let over = self.entries.get(&key).is_some_and(|e| e.actor == ActorSlot::Ended && e.port.is_gone());
+        let over = self.entries.get(&key).is_some_and(|e| e.actor_gone && e.port.is_gone());
         over && self.take_out(key)
     }
 
@@ -185,9 +160,6 @@ impl Table {
         let entry = self.entries.remove(&key);
         if let Some(entry) = &entry {
             entry.port.inbox.budget().write_off();
-        }
-        if self.entries.is_empty() {
-            self.ended_early.clear();
         }
         entry.is_some()
     }

@@ -2,5 +2,6 @@
 
 pub(crate) mod connection_ref;
 pub(crate) mod msg;
+pub(crate) mod roster;
 
 pub use connection_ref::ConnectionRef;

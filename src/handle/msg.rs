@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use ractor::{ActorCell, ActorId, RpcReplyPort};
+use ractor::RpcReplyPort;
 use tokio::sync::oneshot;
 
+use super::roster::Parent;
 use crate::behaviour::HandleTimeouts;
 use crate::config::ChannelOptions;
 use crate::error::{ConnectionError, OpenError};
@@ -20,14 +21,14 @@ use crate::wire::open::OpenRequest;
 /// Makes the channel actor once the peer has confirmed; the way to pass a behaviour of any type through the
 /// mailbox. Dropping it unused tells the opener that the connection is gone.
 pub(crate) trait StartChannel: Send {
-    /// Spawns the actor under `supervisor`. `None` when the opener is gone or it could not be spawned; the port
-    /// has been abandoned then.
+    /// Spawns the actor and enters it into the roster. False when the opener is gone or it could not be spawned; the
+    /// port has been abandoned then.
     fn start(
         self: Box<Self>,
         port: Arc<Port>,
         timeouts: HandleTimeouts,
-        supervisor: ActorCell,
-    ) -> BoxFuture<'static, Option<ActorId>>;
+        parent: Parent,
+    ) -> BoxFuture<'static, bool>;
 
     /// Tells the opener that there will be no channel.
     fn refuse(self: Box<Self>, error: OpenError);
@@ -52,10 +53,8 @@ pub(crate) struct AcceptCommand {
     pub(crate) keeps: Option<Box<dyn Any + Send>>,
 }
 
-/// How an open ended.
-pub(crate) enum OpenOutcome {
-    /// The channel actor runs.
-    Started(ActorId),
+/// Why a channel has no actor.
+pub(crate) enum NoActor {
     /// The peer confirmed, but there is no actor; the port closes itself.
     NotStarted,
     /// The peer refused, or the connection went.
@@ -65,10 +64,8 @@ pub(crate) enum OpenOutcome {
 /// One message to a connection actor.
 pub(crate) enum ConnectionMsg {
     Open(OpenCommand),
-    OpenDone {
-        key: ChannelKey,
-        outcome: OpenOutcome,
-    },
+    /// The channel gets no actor. One that does needs no message: it is in the roster.
+    Unstarted(ChannelKey, NoActor),
     #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "clients take no channels in"))]
     /// The opener has been told that the peer has not answered in time; the answer may still come.
     OpenOverdue(ChannelKey),

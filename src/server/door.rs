@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use ractor::{ActorCell, ActorId, ActorRef};
+use ractor::ActorRef;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -19,6 +19,7 @@ use crate::behaviour::HandleTimeouts;
 use crate::config::{ChannelOptions, SlowConsumer, WindowAdjust};
 use crate::error::{CloseReason, OpenError, StopReason};
 use crate::handle::msg::{AcceptCommand, ConnectionMsg, StartChannel};
+use crate::handle::roster::Parent;
 use crate::port::budget::{ChannelBudget, ConnectionBudget};
 use crate::port::event::ChannelMsg;
 use crate::port::{Keys, Port, PortSetup};
@@ -202,15 +203,15 @@ impl StartChannel for Awaited {
         self: Box<Self>,
         port: Arc<Port>,
         timeouts: HandleTimeouts,
-        supervisor: ActorCell,
-    ) -> BoxFuture<'static, Option<ActorId>> {
+        parent: Parent,
+    ) -> BoxFuture<'static, bool> {
         async move {
             match self.0.await {
-                Ok(start) => start.start(port, timeouts, supervisor).await,
+                Ok(start) => start.start(port, timeouts, parent).await,
                 Err(_) => {
                     port.set_exit(StopReason::Stopped("the channel ended before it was used".into()));
                     port.abandon(CloseReason::Local);
-                    None
+                    false
                 }
             }
         }
