@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use super::account::Account;
 use super::keys::{KeyKind, KeyPair};
 use super::process::{Process, family, freeze, require_program};
-use super::sshd_config::{Account, Files, SshdBuilder};
+use super::sshd_config::{Files, SshdBuilder};
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 const START_TRIES: usize = 10;

@@ -4,6 +4,7 @@
 //! crate under test, so that a fault of ours cannot hide in the machinery that looks for it.
 //!
 //! - [`Sshd`] is an OpenSSH server on an ephemeral loopback port, run as the current user.
+//! - [`Dropbear`] is another server, with an account of its own.
 //! - [`KeyPair`] makes keys and certificates with `ssh-keygen`.
 //! - [`peer_test`] registers a test that needs programs from outside, and [`run`] is such a binary's `main`.
 #![allow(dead_code, unused_imports, reason = "every test binary uses a part of the kit")]
@@ -17,6 +18,7 @@
 
 mod account;
 mod daemon;
+mod dropbear;
 mod keys;
 mod peers;
 mod process;
@@ -24,6 +26,7 @@ mod sshd;
 mod sshd_config;
 mod trial;
 
+pub(crate) use dropbear::Dropbear;
 pub(crate) use keys::{KeyKind, KeyPair};
 pub(crate) use peers::{Peer, Verdict, verdict};
 pub(crate) use process::{find_program, is_running, require_program};

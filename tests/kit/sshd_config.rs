@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
+use super::account::Account;
 use super::keys::{KeyKind, KeyPair};
 use super::sshd::Sshd;
 
@@ -27,13 +28,6 @@ const DEFAULTS: [&str; 15] = [
     "PermitTTY yes",
     "Subsystem sftp internal-sftp",
 ];
-
-/// A user with a password.
-#[derive(Debug, Clone)]
-pub(super) struct Account {
-    pub(super) name: String,
-    pub(super) password: String,
-}
 
 /// Builds an [`Sshd`].
 #[derive(Debug, Clone)]
@@ -85,7 +79,7 @@ impl SshdBuilder {
     /// Lets one user in who exists for this server alone, with a password (by PAM). Needs
     /// [`Peer::Account`](super::Peer::Account).
     pub(crate) fn account(mut self, name: &str, password: &str) -> Self {
-        self.account = Some(Account { name: name.to_owned(), password: password.to_owned() });
+        self.account = Some(Account::new(name, password));
         self.config("UsePAM yes")
     }
 

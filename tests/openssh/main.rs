@@ -13,6 +13,7 @@ use std::process::ExitCode;
 mod common;
 mod connect;
 mod core;
+mod dropbear;
 mod endings;
 mod example_ssh;
 mod flood;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
             slow_consumer::trials(),
             flood::trials(),
             endings::trials(),
+            dropbear::trials(),
             limits::trials(),
             connect::trials(),
             session::trials(),
