@@ -2,7 +2,8 @@
 //!
 //! Both clients run in this program, an ordinary multi-thread tokio one, with the same allocator and the same
 //! cipher, against the same server in a process of its own. Repetitions of the two are interleaved, so that what
-//! else the machine does hits both. Every figure is the median with its range; compare inside one run only.
+//! else the machine does hits both. Every figure is the median with its range; compare inside one run only. The rows
+//! `as the server` are the other way round: russh's client against this crate's daemon and against russh's server.
 //!
 //! ```text
 //! cargo bench                         everything
@@ -11,6 +12,7 @@
 //! cargo bench -- --server-threads 2   the server on two threads instead of one
 //! ```
 
+mod daemon;
 #[path = "../../tests/kit/mod.rs"]
 mod kit;
 mod load;
@@ -23,7 +25,7 @@ mod target;
 
 use clap::Parser;
 
-use load::{Measured, Plan, Workload};
+use load::{Measured, Plan, Who, Workload};
 use report::Row;
 use target::{Failure, Target};
 
@@ -52,7 +54,7 @@ struct Options {
     scale: usize,
     /// Internal: be the server.
     #[arg(long, hide = true)]
-    serve: bool,
+    serve: Option<server::Kind>,
     /// Internal: measure this process's memory against the server on the port.
     #[arg(long, hide = true, num_args = 3, value_names = ["CASE", "PORT", "COUNT"])]
     memory: Option<Vec<String>>,
@@ -81,8 +83,8 @@ fn main() -> Result<(), Failure> {
     if options.list {
         return Ok(());
     }
-    if options.serve {
-        return server::serve(options.server_threads);
+    if let Some(kind) = options.serve {
+        return server::serve(kind, options.server_threads);
     }
     clients(options)
 }
@@ -97,38 +99,66 @@ async fn clients(options: Options) -> Result<(), Failure> {
     let plan = plan.scaled(options.scale).reps(options.reps);
 
     report::heading();
-    let server = Target::own_server(options.server_threads)?;
-    measure(&options, &plan, &server).await?;
+    let server = Target::own_server(server::Kind::Plain, options.server_threads)?;
+    let clients = |target| load::clients(target).into_iter().map(|who| Contestant::client(who, target));
+    measure(&options, &plan, server.name(), &clients(&server).collect::<Vec<_>>()).await?;
+    let daemon = Target::own_server(server::Kind::Ours, options.server_threads)?;
+    let servers = [Contestant::server("ours", &daemon), Contestant::server("plain", &server)];
+    measure(&options, &plan, "as the server", &servers).await?;
     if let Some(sshd) = Target::sshd() {
-        let plan = plan.for_sshd();
-        measure(&options, &plan, &sshd).await?;
+        measure(&options, &plan.for_sshd(), sshd.name(), &clients(&sshd).collect::<Vec<_>>()).await?;
     } else {
         println!("no OpenSSH server here: its rows are left out");
     }
     memory::measure(&options, quick).await
 }
 
-/// All rows against one server.
-async fn measure(options: &Options, plan: &Plan, target: &Target) -> Result<(), Failure> {
+/// What is compared: a client and a server, one of the two the same for all.
+#[derive(Debug, Clone, Copy)]
+struct Contestant<'a> {
+    name: &'static str,
+    client: Who,
+    target: &'a Target,
+    /// Whose CPU seconds are told.
+    process: Option<u32>,
+}
+
+impl<'a> Contestant<'a> {
+    fn client(client: Who, target: &'a Target) -> Self {
+        Self { name: client.name(), client, target, process: None }
+    }
+
+    fn server(name: &'static str, target: &'a Target) -> Self {
+        Self { name, client: Who::Plain, target, process: target.process() }
+    }
+}
+
+/// All rows of one comparison.
+async fn measure(
+    options: &Options,
+    plan: &Plan,
+    what: &str,
+    contestants: &[Contestant<'_>],
+) -> Result<(), Failure> {
     for workload in Workload::ALL {
-        if !options.wants(&format!("{} {}", workload.name(), target.name())) {
+        if !options.wants(&format!("{} {what}", workload.name())) {
             continue;
         }
-        let clients: Vec<_> =
-            load::clients(target).into_iter().filter(|c| options.wants_client(c.name())).collect();
-        let mut rows: Vec<Row> = clients.iter().map(|client| Row::new(client.name())).collect();
+        let contestants: Vec<_> = contestants.iter().filter(|c| options.wants_client(c.name)).collect();
+        let mut rows: Vec<Row> = contestants.iter().map(|contestant| Row::new(contestant.name)).collect();
         for repetition in 0..plan.repetitions() {
-            for turn in 0..clients.len() {
-                let at = (turn + repetition) % clients.len();
-                let (Some(client), Some(row)) = (clients.get(at), rows.get_mut(at)) else { continue };
-                let cpu = report::cpu_seconds();
-                let measured: Option<Measured> = client.measure(workload, plan, target).await?;
+            for turn in 0..contestants.len() {
+                let at = (turn + repetition) % contestants.len();
+                let (Some(contestant), Some(row)) = (contestants.get(at), rows.get_mut(at)) else { continue };
+                let cpu = report::cpu_seconds(contestant.process);
+                let measured: Option<Measured> =
+                    contestant.client.measure(workload, plan, contestant.target).await?;
                 if let Some(measured) = measured {
-                    row.add(measured, report::cpu_seconds() - cpu);
+                    row.add(measured, report::cpu_seconds(contestant.process) - cpu);
                 }
             }
         }
-        report::rows(workload, target.name(), &rows);
+        report::rows(workload, what, &rows);
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use crate::Options;
 use crate::load::SshClient;
 use crate::ours::Ours;
 use crate::plain::Plain;
+use crate::server::Kind;
 use crate::target::{Failure, Target, new_key};
 
 /// Name of the row, and the child's cases.
@@ -29,7 +30,7 @@ pub(crate) async fn measure(options: &Options, quick: bool) -> Result<(), Failur
             (_, true) => 30,
         };
         for case in cases.into_iter().filter(|case| !case.is_empty()) {
-            let server = Target::own_server(options.server_threads)?;
+            let server = Target::own_server(Kind::Plain, options.server_threads)?;
             let out = Command::new(std::env::current_exe()?)
                 .args(["--memory", case, &server.port().to_string(), &count.to_string()])
                 .kill_on_drop(true)

@@ -43,9 +43,11 @@ impl Spread {
     }
 }
 
-/// CPU time of all threads of this process so far, in seconds, to the hundredth; 0 where the system does not tell.
-pub(crate) fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+/// CPU time of all threads of a process, this one if none is given, so far, in seconds, to the hundredth; 0 where the
+/// system does not tell.
+pub(crate) fn cpu_seconds(process: Option<u32>) -> f64 {
+    let process = process.map_or_else(|| "self".to_owned(), |id| id.to_string());
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     // The name in parentheses may hold anything. Behind it, utime and stime are the 12th and 13th fields, in
     // hundredths of a second.
     let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
@@ -54,9 +56,9 @@ pub(crate) fn cpu_seconds() -> f64 {
 
 pub(crate) fn heading() {
     println!(
-        "median (min-max); x = ours / plain, of the medians; cpu = this process's CPU seconds a repetition"
+        "median (min-max); x = ours / plain, of the medians; cpu = CPU seconds a repetition, of the side that is compared"
     );
-    println!("{:<48} {:<6} {:>26} {:>8} {:>8}", "what", "client", "", "x", "cpu");
+    println!("{:<48} {:<6} {:>26} {:>8} {:>8}", "what", "whose", "", "x", "cpu");
 }
 
 /// Prints the rows of one workload against one server.

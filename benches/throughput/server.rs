@@ -1,4 +1,5 @@
-//! A raw russh server, written for speed: it answers in its handler and knows the few commands of the bench.
+//! The bench's servers. The raw russh one is written for speed: it answers in its handler and knows the few commands
+//! of the bench.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -10,10 +11,20 @@ use russh::server::{Auth, ChannelOpenHandle, Config, Handler, Msg, Session, Veri
 use russh::{Channel, ChannelId, ChannelWriteHalf};
 use tokio::net::TcpListener;
 
+use crate::daemon;
 use crate::target::{Failure, new_key};
 
+/// Whose server it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Kind {
+    /// russh, and nothing else.
+    Plain,
+    /// This crate's daemon.
+    Ours,
+}
+
 /// Serves until standard input ends, so that the server cannot outlive the bench.
-pub(crate) fn serve(threads: usize) -> Result<(), Failure> {
+pub(crate) fn serve(kind: Kind, threads: usize) -> Result<(), Failure> {
     let runtime = match threads {
         0 | 1 => tokio::runtime::Builder::new_current_thread().enable_all().build()?,
         more => tokio::runtime::Builder::new_multi_thread().worker_threads(more).enable_all().build()?,
@@ -22,7 +33,10 @@ pub(crate) fn serve(threads: usize) -> Result<(), Failure> {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(0);
     });
-    runtime.block_on(listen())
+    match kind {
+        Kind::Plain => runtime.block_on(listen()),
+        Kind::Ours => runtime.block_on(daemon::listen()),
+    }
 }
 
 async fn listen() -> Result<(), Failure> {

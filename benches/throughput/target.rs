@@ -3,10 +3,12 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
+use clap::ValueEnum as _;
 use ractor_ssh::wire::keys::PrivateKey;
 use russh::keys::ssh_key::private::Ed25519Keypair;
 
 use crate::kit::{Peer, Sshd, Verdict, verdict};
+use crate::server::Kind;
 
 /// Whatever went wrong; it ends the bench.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -25,7 +27,7 @@ pub(crate) struct Target {
 
 #[derive(Debug)]
 enum Running {
-    Own(#[expect(dead_code, reason = "held for its end")] Server),
+    Own(Server),
     Sshd(Box<Sshd>),
 }
 
@@ -41,10 +43,11 @@ impl Drop for Server {
 }
 
 impl Target {
-    /// The bench's own server, on so many threads, in a process of its own.
-    pub(crate) fn own_server(threads: usize) -> Result<Self, Failure> {
+    /// One of the bench's own servers, on so many threads, in a process of its own.
+    pub(crate) fn own_server(kind: Kind, threads: usize) -> Result<Self, Failure> {
+        let word = kind.to_possible_value().ok_or("a server without a name")?;
         let mut child = Command::new(std::env::current_exe()?)
-            .args(["--serve", "--server-threads", &threads.to_string()])
+            .args(["--serve", word.get_name(), "--server-threads", &threads.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -74,6 +77,14 @@ impl Target {
             key,
             peer: Running::Sshd(Box::new(sshd)),
         })
+    }
+
+    /// The server's process, if it is all in one.
+    pub(crate) fn process(&self) -> Option<u32> {
+        match &self.peer {
+            Running::Own(server) => Some(server.0.id()),
+            Running::Sshd(_) => None,
+        }
     }
 
     pub(crate) const fn port(&self) -> u16 {
