@@ -107,6 +107,9 @@ pub enum ConnectionError {
     /// The connection actor was killed or crashed.
     #[error("the connection actor ended: {0}")]
     ActorGone(Arc<str>),
+    /// A managed connection is away, and will not be made again.
+    #[error("the connection will not be made again: {0}")]
+    Abandoned(Arc<str>),
 }
 
 impl ConnectionError {
@@ -123,7 +126,7 @@ impl ConnectionError {
     /// Whether connecting again may help.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
-        !matches!(self, Self::Closed)
+        !matches!(self, Self::Closed | Self::Abandoned(_))
     }
 }
 
@@ -169,6 +172,9 @@ pub enum OpenError {
     /// An isolated channel's own connection could not be made.
     #[error("the channel's own connection failed: {0}")]
     Isolate(Arc<str>),
+    /// A managed connection did not come up in time. Nothing was sent.
+    #[error("no connection: {0}")]
+    NoConnection(Arc<str>),
     /// The connection ended.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
@@ -179,7 +185,9 @@ impl OpenError {
     #[must_use]
     pub const fn origin(&self) -> Origin {
         match self {
-            Self::Refused { .. } | Self::Timeout { .. } | Self::Isolate(_) => Origin::Remote,
+            Self::Refused { .. } | Self::Timeout { .. } | Self::Isolate(_) | Self::NoConnection(_) => {
+                Origin::Remote
+            },
             Self::Unsupported { .. } => Origin::Library,
             Self::Connection(e) => e.origin(),
             _ => Origin::Local,
@@ -198,6 +206,7 @@ impl OpenError {
                 ..
             } | Self::TooManyChannels { .. }
                 | Self::Timeout { .. }
+                | Self::NoConnection(_)
         )
     }
 }

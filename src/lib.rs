@@ -47,6 +47,7 @@ pub mod config;
 mod connect_error;
 pub mod error;
 pub mod host_key;
+pub mod managed;
 pub mod observe;
 pub mod session;
 pub mod supervised;
@@ -81,7 +82,8 @@ pub use server::{
     Daemon, DaemonConfig, DaemonError, DaemonRef, ExecOutput, LoginAttempt, NewSession, Permissions, Router,
     SessionKind, SessionRequest,
 };
-pub use supervised::{ChannelSpec, Incarnation, SupervisedRef};
+pub use managed::{ManagedRef, ManagedSpec};
+pub use supervised::{ChannelSpec, Escalation, Incarnation, SupervisedRef};
 pub use wire::id::ChannelKey;
 
 pub use bytes;

@@ -195,6 +195,12 @@ pub enum AuthError {
         /// What is wrong with it.
         problem: Arc<str>,
     },
+    /// The provider of credentials failed; nothing was sent.
+    #[error("no credentials: {problem}")]
+    Provider {
+        /// What it says.
+        problem: Arc<str>,
+    },
     /// The server ended the connection with SSH_MSG_DISCONNECT (RFC 4253 section 11.1). OpenSSH does so
     /// beyond `MaxAuthTries`.
     #[error("the server disconnected during login (code {}): {description}; tried {}", .code.0, list(.tried))]
@@ -221,20 +227,21 @@ impl AuthError {
     #[must_use]
     pub fn origin(&self) -> Origin {
         match self {
-            Self::Config(_) | Self::Agent { .. } => Origin::Local,
+            Self::Config(_) | Self::Agent { .. } | Self::Provider { .. } => Origin::Local,
             Self::Refused { tried, .. } if !tried.iter().any(was_sent) => Origin::Local,
             _ => Origin::Remote,
         }
     }
 
-    /// Whether the same login may succeed later: yes after a lost connection, no after a refusal.
+    /// Whether the same login may succeed later: yes after a lost connection and when a provider had no credentials
+    /// to give, no after a refusal.
     ///
     /// A server's own disconnect counts as a refusal if it had refused something before (OpenSSH ends a
     /// login with too many failures that way) or if its code says so.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::ConnectionLost { .. } => true,
+            Self::ConnectionLost { .. } | Self::Provider { .. } => true,
             Self::Disconnected { code, tried, .. } => {
                 let refused = tried.iter().any(|a| a.outcome == AttemptOutcome::Refused);
                 // HOST_NOT_ALLOWED, NO_MORE_AUTH_METHODS_AVAILABLE, ILLEGAL_USER_NAME.
@@ -251,7 +258,7 @@ impl AuthError {
             Self::Refused { tried, .. }
             | Self::Disconnected { tried, .. }
             | Self::ConnectionLost { tried, .. } => tried,
-            Self::Config(_) | Self::Agent { .. } => &[],
+            Self::Config(_) | Self::Agent { .. } | Self::Provider { .. } => &[],
         }
     }
 

@@ -17,6 +17,7 @@
 mod agent;
 mod agent_wire;
 mod config;
+mod credentials;
 mod error;
 mod identity;
 mod identity_file;
@@ -41,6 +42,7 @@ pub use signer::Signer;
 
 pub(crate) use agent::SessionBinding;
 pub(crate) use config::Source;
+pub(crate) use credentials::Credentials;
 pub(crate) use keyboard::{Conversation, Round};
 pub(crate) use offer::{KeyOffer, Listing, OfferedKey, RsaHashes, list_keys};
 pub(crate) use plan::{Answer, LeftOver, Plan, Step};

@@ -3,9 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::auth::Auth;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::auth::{Auth, Credentials};
 use crate::config::{Keepalive, Limits, RekeyLimit, Timeouts};
-use crate::error::ConfigError;
+use crate::dial::Dialer;
+use crate::error::{BoxError, ConfigError};
 use crate::host_key::HostKeyPolicy;
 use crate::transport::russh_client::{AlgorithmLists, BannerHook};
 
@@ -18,7 +21,8 @@ pub struct ClientConfig {
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) user: String,
-    pub(super) auth: Auth,
+    pub(super) auth: Credentials,
+    pub(super) dialer: Option<Dialer>,
     pub(super) host_key: HostKeyPolicy,
     pub(super) timeouts: Timeouts,
     pub(super) limits: Limits,
@@ -47,7 +51,8 @@ impl ClientConfig {
             host: host.into(),
             port: 22,
             user: user.into(),
-            auth: Auth::usual(),
+            auth: Credentials::Given(Auth::usual()),
+            dialer: None,
             host_key: HostKeyPolicy::default(),
             timeouts: Timeouts::default(),
             limits: Limits::default(),
@@ -69,7 +74,54 @@ impl ClientConfig {
     /// Sets who we are.
     #[must_use]
     pub fn auth(mut self, auth: Auth) -> Self {
-        self.auth = auth;
+        self.auth = Credentials::Given(auth);
+        self
+    }
+
+    /// Has us asked who we are, anew for every connection: for credentials that expire, from an agent of your own or a
+    /// vault. Asked when the host key has been accepted, within [`Timeouts::auth`].
+    ///
+    /// An error of the provider is [`AuthError::Provider`](crate::auth::AuthError::Provider), which may be tried again.
+    ///
+    /// ```
+    /// use ractor_ssh::ClientConfig;
+    /// use ractor_ssh::auth::Auth;
+    ///
+    /// let config = ClientConfig::new("build.example.org", "ci").auth_with(|| async {
+    ///     let password = tokio::fs::read_to_string("/run/secrets/build").await?;
+    ///     Ok(Auth::new().password(password.trim_end().into()))
+    /// });
+    /// # drop(config);
+    /// ```
+    #[must_use]
+    pub fn auth_with<F, Fut>(mut self, provider: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Auth, BoxError>> + Send + 'static,
+    {
+        self.auth = Credentials::asked(provider);
+        self
+    }
+
+    /// Makes the byte stream in your own way instead of over TCP: a proxy, a tunnel, a Unix socket. Called for every
+    /// connection, within [`Timeouts::dial`]. Host and port then only name the server for its host key.
+    ///
+    /// ```
+    /// use ractor_ssh::ClientConfig;
+    /// use tokio::net::UnixStream;
+    ///
+    /// let config = ClientConfig::new("guest.example.org", "root")
+    ///     .dial_with(|| UnixStream::connect("/run/vm/guest.sock"));
+    /// # drop(config);
+    /// ```
+    #[must_use]
+    pub fn dial_with<F, Fut, IO>(mut self, dial: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = std::io::Result<IO>> + Send + 'static,
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        self.dialer = Some(Dialer::new(dial));
         self
     }
 
@@ -151,7 +203,12 @@ impl ClientConfig {
         self
     }
 
-    pub(super) fn target(&self) -> String {
+    pub(crate) fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// Host and port.
+    pub(crate) fn target(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
 

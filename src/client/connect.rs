@@ -16,6 +16,7 @@ use tracing::Instrument;
 use super::ClientConfig;
 use crate::connect_error::ConnectError;
 use crate::connection::{self, ConnectionArgs, Sink};
+use crate::dial::ByteStream;
 use crate::error::Phase;
 use crate::handle::ConnectionRef;
 use crate::handle::connection_ref::Redial;
@@ -46,7 +47,11 @@ impl Client {
         Self { config: Arc::new(config) }
     }
 
-    /// Connects over TCP and logs in.
+    pub(crate) fn config(&self) -> &ClientConfig {
+        &self.config
+    }
+
+    /// Connects, over TCP unless [`ClientConfig::dial_with`] says otherwise, and logs in.
     ///
     /// Resolves when channels can be opened. Every phase has its deadline in [`Timeouts`](crate::config::Timeouts).
     ///
@@ -55,7 +60,7 @@ impl Client {
     pub fn connect(&self) -> Connecting {
         let config = Arc::clone(&self.config);
         Connecting::new(Arc::clone(&self.config), |phases| {
-            async move { over_tcp(config, phases).await }.boxed()
+            async move { dial_and_log_in(config, phases).await }.boxed()
         })
     }
 
@@ -122,19 +127,28 @@ impl Future for Connecting {
     }
 }
 
-async fn over_tcp(
+async fn dial_and_log_in(
     config: Arc<ClientConfig>,
     phases: watch::Sender<PhaseEvent>,
 ) -> Result<ConnectionRef, ConnectError> {
     config.check()?;
     phases.send_replace(PhaseEvent::new(Phase::Dial));
     let limit = config.timeouts.dial;
-    let stream = tokio::time::timeout(limit, crate::dial::tcp(&config.host, config.port))
+    let dialing = async {
+        match &config.dialer {
+            Some(dialer) => dialer.dial().await.map(|stream| (stream, (None, None))),
+            None => {
+                let stream = crate::dial::tcp(&config.host, config.port).await?;
+                let addresses = (stream.peer_addr().ok(), stream.local_addr().ok());
+                Ok((Box::new(stream) as Box<dyn ByteStream>, addresses))
+            }
+        }
+    };
+    let (stream, addresses) = tokio::time::timeout(limit, dialing)
         .instrument(tracing::info_span!("ssh_dial"))
         .await
         .map_err(|_| ConnectError::Timeout { phase: Phase::Dial, after: limit })?
         .map_err(|source| ConnectError::Dial { target: config.target(), source })?;
-    let addresses = (stream.peer_addr().ok(), stream.local_addr().ok());
     let redial = redial(Arc::clone(&config));
     log_in(&config, stream, addresses, phases, Some(redial)).await
 }

@@ -65,6 +65,11 @@ impl ConnectionRef {
         self.actor.cast(msg).map_err(|_| self.error())
     }
 
+    /// Whether both are addresses of the same connection.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.actor.get_id() == other.actor.get_id()
+    }
+
     /// Whether the connection actor handles messages.
     pub(crate) fn is_running(&self) -> bool {
         self.actor.get_status() < ActorStatus::Stopping

@@ -3,5 +3,6 @@
 pub(crate) mod connection_ref;
 pub(crate) mod msg;
 pub(crate) mod roster;
+pub(crate) mod route;
 
 pub use connection_ref::ConnectionRef;

@@ -12,6 +12,7 @@ use super::stdio::{DEFAULT_UNREAD, Stdin, Stdio};
 use super::stream::ChannelStream;
 use crate::ConnectionRef;
 use crate::config::ChannelOptions;
+use crate::handle::route::Route;
 use crate::wire::open::OpenRequest;
 use crate::wire::pty::PtyRequest;
 
@@ -69,7 +70,7 @@ pub(super) enum Program {
 #[derive(Debug)]
 #[must_use = "nothing is run before `output`, `status`, `spawn` or `stream` is called and awaited"]
 pub struct Command {
-    pub(super) conn: ConnectionRef,
+    pub(super) route: Route,
     pub(super) open: OpenRequest,
     pub(super) program: Program,
     pub(super) env: Vec<Variable>,
@@ -90,12 +91,12 @@ impl ConnectionRef {
     /// The server gives the command line to the user's login shell (RFC 4254 section 6.5). For servers whose shell is
     /// none of POSIX (Windows, network devices) write the line yourself: [`exec`](Self::exec).
     pub fn command(&self, program: impl AsRef<[u8]>) -> Command {
-        Command::new(self, Program::Line(Arguments::new(program)))
+        Route::from(self).command(program)
     }
 
     /// A command line for the user's login shell, sent as it is.
     pub fn exec(&self, line: impl AsRef<[u8]>) -> Command {
-        Command::new(self, Program::Line(Arguments::raw(line)))
+        Route::from(self).exec(line)
     }
 
     /// The user's login shell, with a terminal like the one this program runs in as far as the environment tells:
@@ -116,12 +117,12 @@ impl ConnectionRef {
     /// # }
     /// ```
     pub fn shell(&self) -> Command {
-        Command::new(self, Program::Shell).pty(PtyRequest::from_env())
+        Route::from(self).shell()
     }
 
     /// A subsystem by name (RFC 4254 section 6.5), usually used as one stream: `conn.subsystem("sftp").stream()`.
     pub fn subsystem(&self, name: impl Into<String>) -> Command {
-        Command::new(self, Program::Subsystem(name.into()))
+        Route::from(self).subsystem(name)
     }
 
     /// Opens a channel of any kind and makes it one stream of bytes, without asking for anything on it: for
@@ -137,17 +138,36 @@ impl ConnectionRef {
         request: OpenRequest,
         options: ChannelOptions,
     ) -> Result<ChannelStream, CommandError> {
-        let mut command = Command::new(self, Program::Nothing).options(options);
+        let mut command = Command::new(Route::from(self), Program::Nothing).options(options);
         command.open = request;
         command.stream().await
     }
 }
 
+/// The same for every kind of address.
+impl Route {
+    pub(crate) fn command(self, program: impl AsRef<[u8]>) -> Command {
+        Command::new(self, Program::Line(Arguments::new(program)))
+    }
+
+    pub(crate) fn exec(self, line: impl AsRef<[u8]>) -> Command {
+        Command::new(self, Program::Line(Arguments::raw(line)))
+    }
+
+    pub(crate) fn shell(self) -> Command {
+        Command::new(self, Program::Shell).pty(PtyRequest::from_env())
+    }
+
+    pub(crate) fn subsystem(self, name: impl Into<String>) -> Command {
+        Command::new(self, Program::Subsystem(name.into()))
+    }
+}
+
 /// # What to run, and how
 impl Command {
-    fn new(conn: &ConnectionRef, program: Program) -> Self {
+    fn new(route: Route, program: Program) -> Self {
         Self {
-            conn: conn.clone(),
+            route,
             open: OpenRequest::Session,
             program,
             env: Vec::new(),

@@ -90,6 +90,19 @@ impl CommandError {
         }
     }
 
+    /// Whether the command may have run, or may still be running: it must not be started again without a look at what
+    /// it has done. Nothing in this crate ever starts a command twice.
+    #[must_use]
+    pub const fn may_have_run(&self) -> bool {
+        match self {
+            Self::Config(_) | Self::Env { .. } => false,
+            // `init` sends the request to start, and may have been killed while it waited for the answer.
+            Self::Open(error) => matches!(error, OpenError::Init(_)),
+            Self::Request(error) => matches!(error, RequestError::Timeout { .. } | RequestError::Closed(_)),
+            Self::Deadline { .. } | Self::Interrupted { .. } | Self::Stdin(_) | Self::Inherit { .. } => true,
+        }
+    }
+
     /// What was captured before the command was cut off.
     #[must_use]
     pub fn partial(&self) -> Option<&Output> {

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::course::Course;
 use super::error::{CastError, NotUp};
+use super::spec::Escalation;
 use super::state::{IncarnationEnd, SupervisedInfo, SupervisedState};
 use crate::behaviour::{ChannelRef, ClientChannel};
 
@@ -34,6 +35,10 @@ struct Facts {
     restarts: u64,
     up_since: Option<Instant>,
     last: Option<IncarnationEnd>,
+    isolated: bool,
+    isolate_stalled: bool,
+    on_give_up: Escalation,
+    escalations: u64,
 }
 
 /// Who has taken a message.
@@ -116,6 +121,10 @@ impl<C: ClientChannel> Door<C> {
             last: inner.facts.last.clone(),
             queued: inner.waiting.len(),
             queue: self.bound,
+            isolated: inner.facts.isolated,
+            isolate_stalled: inner.facts.isolate_stalled,
+            on_give_up: inner.facts.on_give_up,
+            escalations: inner.facts.escalations,
         }
     }
 
@@ -161,6 +170,10 @@ impl<C: ClientChannel> Door<C> {
             restarts: course.restarts(),
             up_since,
             last: course.last().cloned(),
+            isolated: course.is_isolated(),
+            isolate_stalled: course.terms().isolate_stalled,
+            on_give_up: course.terms().on_give_up,
+            escalations: course.escalations(),
         };
         drop(inner);
         self.states.send_replace(state);

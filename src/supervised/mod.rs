@@ -11,7 +11,7 @@
 //!            └──not opened, init failed──────────────────────────┤
 //!                                                                ├──► Ended    the restart type wants no more
 //!   from anywhere:  stop ──► Stopped                             └──► GaveUp   too many restarts in the window
-//!                   connection lost or closed ──► Down
+//!                   connection lost or closed ──► Down, or Waiting if it is managed
 //! ```
 //!
 //! # What is kept and what is lost
@@ -27,7 +27,8 @@
 //!
 //! When the connection is lost or closed, supervision ends in [`SupervisedState::Down`]: there is nothing left
 //! to restart a channel on. A connection that is shut down restarts nothing and waits for supervised channels
-//! as for all others.
+//! as for all others. On a [managed connection](crate::managed) the channel waits instead, and comes back with the
+//! next connection; the end of a connection is no failure of the channel, and does not count for its intensity.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -68,12 +69,16 @@
 mod course;
 mod door;
 mod error;
+mod place;
 mod spec;
 mod state;
 mod supervised_ref;
 mod supervisor;
 
 pub use error::{CastError, NotUp, SupervisedCallError};
-pub use spec::{ChannelSpec, Incarnation};
+pub use spec::{ChannelSpec, Escalation, Incarnation};
 pub use state::{IncarnationEnd, SupervisedInfo, SupervisedState};
 pub use supervised_ref::SupervisedRef;
+
+pub(crate) use place::{Admission, Admitted, Place, Turn};
+pub(crate) use supervised_ref::supervise;

@@ -26,6 +26,18 @@ impl Incarnation {
     }
 }
 
+/// What is ended when a channel was restarted too often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Escalation {
+    /// This channel alone: nothing else notices.
+    #[default]
+    Channel,
+    /// The connection, and with it all of its channels. A managed connection takes that for a failure and comes back,
+    /// with all of its supervised channels, this one too; another one is closed.
+    Connection,
+}
+
 pub(super) type Factory<C> = Arc<dyn Fn(Incarnation) -> C + Send + Sync>;
 
 /// How to make a channel, and make it again: for [`ConnectionRef::supervise`](crate::ConnectionRef::supervise).
@@ -36,6 +48,8 @@ pub(super) type Factory<C> = Arc<dyn Fn(Incarnation) -> C + Send + Sync>;
 /// | `request` | a `session` channel |
 /// | `options` | `ChannelOptions::default()` |
 /// | `queue` | 0: what is cast while nothing is up is refused |
+/// | `on_give_up` | [`Escalation::Channel`] |
+/// | `isolate_stalled` | yes |
 ///
 /// What to ask of the peer (`exec`, `shell`, `subsystem`) is the business of the behaviour's `init`, which runs
 /// anew each time.
@@ -46,6 +60,8 @@ pub struct ChannelSpec<C: ClientChannel> {
     pub(super) request: OpenRequest,
     pub(super) options: ChannelOptions,
     pub(super) queue: usize,
+    pub(super) on_give_up: Escalation,
+    pub(super) isolate_stalled: bool,
 }
 
 impl<C: ClientChannel> Clone for ChannelSpec<C> {
@@ -56,6 +72,8 @@ impl<C: ClientChannel> Clone for ChannelSpec<C> {
             request: self.request.clone(),
             options: self.options.clone(),
             queue: self.queue,
+            on_give_up: self.on_give_up,
+            isolate_stalled: self.isolate_stalled,
         }
     }
 }
@@ -68,6 +86,8 @@ impl<C: ClientChannel> fmt::Debug for ChannelSpec<C> {
             .field("request", &self.request)
             .field("options", &self.options)
             .field("queue", &self.queue)
+            .field("on_give_up", &self.on_give_up)
+            .field("isolate_stalled", &self.isolate_stalled)
             .finish_non_exhaustive()
     }
 }
@@ -83,6 +103,8 @@ impl<C: ClientChannel> ChannelSpec<C> {
             request: OpenRequest::Session,
             options: ChannelOptions::default(),
             queue: 0,
+            on_give_up: Escalation::default(),
+            isolate_stalled: true,
         }
     }
 
@@ -109,6 +131,20 @@ impl<C: ClientChannel> ChannelSpec<C> {
     /// incarnation. They are dropped when there is none.
     pub const fn queue(mut self, messages: usize) -> Self {
         self.queue = messages;
+        self
+    }
+
+    /// Sets what is ended when the channel was restarted too often: see [`RestartPolicy::intensity`].
+    pub const fn on_give_up(mut self, what: Escalation) -> Self {
+        self.on_give_up = what;
+        self
+    }
+
+    /// Sets whether a channel that was ended with [`Stalled`](crate::error::CloseReason::Stalled) gets a connection of
+    /// its own from then on, as by [`SlowConsumer::Isolate`](crate::config::SlowConsumer::Isolate): so it disturbs its
+    /// siblings once and not again. Where there is no way to make a second connection, it comes back where it was.
+    pub const fn isolate_stalled(mut self, isolate: bool) -> Self {
+        self.isolate_stalled = isolate;
         self
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::spec::Escalation;
 use crate::error::{CloseReason, ConnectionError, OpenError, StopReason};
 use crate::wire::id::ChannelKey;
 
@@ -52,6 +53,9 @@ impl IncarnationEnd {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum SupervisedState {
+    /// There is no connection: on a managed connection only, which is being made again. Also while those that were
+    /// declared before start.
+    Waiting,
     /// The channel is being opened, and `init` runs.
     Starting {
         /// Which incarnation.
@@ -71,7 +75,7 @@ pub enum SupervisedState {
         /// When it is over.
         at: Instant,
     },
-    /// The connection is gone. Final.
+    /// The connection is gone, and none will follow. Final.
     Down(ConnectionError),
     /// Too many restarts within the policy's window. Final.
     GaveUp {
@@ -93,7 +97,7 @@ impl SupervisedState {
     /// Whether nothing will be started any more.
     #[must_use]
     pub const fn is_final(&self) -> bool {
-        !matches!(self, Self::Starting { .. } | Self::Up { .. } | Self::Backoff { .. })
+        !matches!(self, Self::Waiting | Self::Starting { .. } | Self::Up { .. } | Self::Backoff { .. })
     }
 
     /// Whether messages are taken by a running behaviour.
@@ -106,6 +110,7 @@ impl SupervisedState {
 impl fmt::Display for SupervisedState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Waiting => f.write_str("waiting for the connection"),
             Self::Starting { incarnation } => write!(f, "incarnation {incarnation} is starting"),
             Self::Up { incarnation } => write!(f, "incarnation {incarnation} is up"),
             Self::Backoff { attempt, after, .. } => {
@@ -143,4 +148,12 @@ pub struct SupervisedInfo {
     pub queued: usize,
     /// How many may wait.
     pub queue: usize,
+    /// Whether it has, or gets with its next incarnation, a connection of its own.
+    pub isolated: bool,
+    /// Whether it gets one when it stalls.
+    pub isolate_stalled: bool,
+    /// What is ended when it was restarted too often.
+    pub on_give_up: Escalation,
+    /// How often it has ended its connection that way.
+    pub escalations: u64,
 }

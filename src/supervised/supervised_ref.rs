@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::door::{Door, TakenBy};
 use super::error::{CastError, NotUp, SupervisedCallError};
+use super::place::Place;
 use super::spec::ChannelSpec;
 use super::state::{SupervisedInfo, SupervisedState};
 use super::supervisor::{self, Order};
@@ -32,14 +33,22 @@ impl ConnectionRef {
         &self,
         spec: ChannelSpec<C>,
     ) -> Result<SupervisedRef<C>, OpenError> {
-        spec.check()?;
-        let (door, starting) = supervisor::prepare(spec, self.clone())?;
-        let orders = starting
-            .start()
-            .await
-            .map_err(|error| OpenError::Connection(ConnectionError::ActorGone(error.to_string().into())))?;
-        Ok(SupervisedRef { address: Arc::new(Address { orders, door }) })
+        supervise(spec, self.clone()).await
     }
+}
+
+/// Starts the supervisor of a channel at a place.
+pub(crate) async fn supervise<C: ClientChannel>(
+    spec: ChannelSpec<C>,
+    place: impl Place,
+) -> Result<SupervisedRef<C>, OpenError> {
+    spec.check()?;
+    let (door, starting) = supervisor::prepare(spec, Arc::new(place))?;
+    let orders = starting
+        .start()
+        .await
+        .map_err(|error| OpenError::Connection(ConnectionError::ActorGone(error.to_string().into())))?;
+    Ok(SupervisedRef { address: Arc::new(Address { orders, door }) })
 }
 
 /// The address of a supervised channel: the same for all its incarnations.

@@ -8,17 +8,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::course::{Course, Then};
+use super::course::{Course, Terms, Then};
 use super::door::Door;
+use super::place::{Admission, Admitted, Place, Turn};
 use super::spec::{ChannelSpec, Incarnation};
 use super::state::IncarnationEnd;
 use crate::behaviour::{ChannelRef, ClientChannel};
 use crate::config::SlowConsumer;
-use crate::error::{ConfigError, ConnectionError};
+use crate::error::{CloseReason, ConfigError, ConnectionError, Phase};
 use crate::handle::ConnectionRef;
 
 /// One message to a supervisor.
@@ -29,16 +31,26 @@ pub(super) enum Order<C: ClientChannel> {
 
 /// What came of a step.
 pub(super) enum Report<C: ClientChannel> {
+    Admitted(Admitted),
     Up(Held<C>),
+    /// The connection is lost or closing; the channel may still be at what arrived before.
+    Away(ConnectionError),
     Ended(IncarnationEnd),
     PauseOver,
-    ConnectionDown(ConnectionError),
+    /// No connection will follow.
+    Gone(ConnectionError),
 }
 
 /// A channel that is stopped with whoever holds it.
 pub(super) struct Held<C: ClientChannel>(Option<ChannelRef<C>>);
 
 impl<C: ClientChannel> Held<C> {
+    /// Whether it was ended for holding its connection up, whatever its behaviour made of that.
+    fn has_stalled(&self) -> bool {
+        let closed = self.0.as_ref().and_then(|channel| channel.info().closed);
+        matches!(closed, Some(CloseReason::Stalled { .. }))
+    }
+
     /// Lets the channel end by itself.
     fn release(mut self) {
         self.0 = None;
@@ -58,14 +70,28 @@ pub(super) struct Starting<C: ClientChannel>(Supervisor<C>);
 
 pub(super) fn prepare<C: ClientChannel>(
     spec: ChannelSpec<C>,
-    connection: ConnectionRef,
+    place: Arc<dyn Place>,
 ) -> Result<(Arc<Door<C>>, Starting<C>), ConfigError> {
-    let isolated = spec.options.slow_consumer == SlowConsumer::Isolate;
-    let course = Course::new(spec.policy.clone(), isolated)?;
+    let course = Course::new(Terms {
+        policy: spec.policy.clone(),
+        on_give_up: spec.on_give_up,
+        isolate_stalled: spec.isolate_stalled,
+        isolated: spec.options.slow_consumer == SlowConsumer::Isolate,
+        comes_back: place.comes_back(),
+    })?;
     let door = Arc::new(Door::new(spec.queue, course.state().clone()));
     let shared = Arc::clone(&door);
-    let supervisor =
-        Supervisor { spec, connection, isolated, course, door, channel: None, step: 0, task: None };
+    let supervisor = Supervisor {
+        spec,
+        place,
+        course,
+        door,
+        connection: None,
+        turn: None,
+        channel: None,
+        step: 0,
+        task: None,
+    };
     Ok((shared, Starting(supervisor)))
 }
 
@@ -80,10 +106,13 @@ struct SupervisorActor<C>(std::marker::PhantomData<fn() -> C>);
 
 struct Supervisor<C: ClientChannel> {
     spec: ChannelSpec<C>,
-    connection: ConnectionRef,
-    isolated: bool,
+    place: Arc<dyn Place>,
     course: Course,
     door: Arc<Door<C>>,
+    /// What the present incarnation was opened on.
+    connection: Option<ConnectionRef>,
+    /// Held until the present incarnation is up, or its start has failed.
+    turn: Option<Turn>,
     channel: Option<Held<C>>,
     /// The number of the step under way.
     step: u64,
@@ -100,7 +129,10 @@ impl<C: ClientChannel> Actor for SupervisorActor<C> {
         myself: ActorRef<Self::Msg>,
         mut supervisor: Self::Arguments,
     ) -> Result<Self::State, ActorProcessingErr> {
-        supervisor.begin(&myself);
+        supervisor.enter(&myself);
+        if supervisor.course.state().is_final() {
+            myself.stop(None);
+        }
         Ok(supervisor)
     }
 
@@ -112,10 +144,14 @@ impl<C: ClientChannel> Actor for SupervisorActor<C> {
     ) -> Result<(), ActorProcessingErr> {
         match order {
             Order::Report { step, .. } if step != supervisor.step => {}
-            Order::Report { what: Report::Up(held), .. } => supervisor.up(held),
-            Order::Report { what: Report::Ended(end), .. } => supervisor.ended(&myself, end),
-            Order::Report { what: Report::PauseOver, .. } => supervisor.begin(&myself),
-            Order::Report { what: Report::ConnectionDown(error), .. } => supervisor.connection_down(error),
+            Order::Report { what, .. } => match what {
+                Report::Admitted(admitted) => supervisor.begin(&myself, admitted),
+                Report::Up(held) => supervisor.up(held),
+                Report::Away(error) => supervisor.away(error),
+                Report::Ended(end) => supervisor.ended(&myself, end),
+                Report::PauseOver => supervisor.enter(&myself),
+                Report::Gone(error) => supervisor.gone(error),
+            },
             Order::Stop => supervisor.stop(),
         }
         if supervisor.course.state().is_final() {
@@ -143,13 +179,32 @@ impl<C: ClientChannel> Drop for Supervisor<C> {
 }
 
 impl<C: ClientChannel> Supervisor<C> {
-    fn begin(&mut self, myself: &ActorRef<Order<C>>) {
-        if let Some(incarnation) = self.course.begin() {
-            self.next_step(myself, |spec, connection, reporter| {
-                open(spec, connection, incarnation, reporter)
-            });
-            self.door.publish(&self.course);
+    /// Asks for a connection.
+    fn enter(&mut self, myself: &ActorRef<Order<C>>) {
+        match self.place.admit() {
+            Admission::Now(admitted) => self.begin(myself, admitted),
+            Admission::Later(admitted) => {
+                self.course.wait();
+                let gone = self.place.gone();
+                self.next_step(myself, |reporter| wait(admitted, gone, reporter));
+                self.door.publish(&self.course);
+            }
+            Admission::Never(error) => self.gone(error),
         }
+    }
+
+    fn begin(&mut self, myself: &ActorRef<Order<C>>, admitted: Admitted) {
+        let Some(incarnation) = self.course.begin() else { return };
+        let Admitted { connection, turn } = admitted;
+        self.turn = turn;
+        self.connection = Some(connection.clone());
+        let mut spec = self.spec.clone();
+        if self.course.is_isolated() {
+            spec.options.slow_consumer = SlowConsumer::Isolate;
+        }
+        let gone = (self.place.comes_back(), self.place.gone());
+        self.next_step(myself, |reporter| open(spec, connection, gone, incarnation, reporter));
+        self.door.publish(&self.course);
     }
 
     fn up(&mut self, held: Held<C>) {
@@ -158,31 +213,58 @@ impl<C: ClientChannel> Supervisor<C> {
         self.course.up(Instant::now());
         self.door.open(channel);
         self.door.publish(&self.course);
+        self.turn = None;
+    }
+
+    /// The channel gets its `Closed` from the connection and ends by itself, unless it has another connection.
+    fn away(&mut self, error: ConnectionError) {
+        self.turn = None;
+        if !self.place.comes_back() {
+            return self.gone(error);
+        }
+        self.door.shut();
+        self.course.wait();
+        self.door.publish(&self.course);
     }
 
     fn ended(&mut self, myself: &ActorRef<Order<C>>, end: IncarnationEnd) {
         self.door.shut();
-        self.channel = None;
-        let reason = end.to_string();
-        match self.course.ended(end, Instant::now(), rand::random()) {
+        self.turn = None;
+        let channel = self.channel.take();
+        let connection = self.connection.take();
+        if channel.is_some_and(|held| held.has_stalled()) {
+            self.course.stalled(connection.as_ref().is_some_and(|connection| connection.redial().is_some()));
+        }
+        let (behaviour, reason) = (std::any::type_name::<C>(), end.to_string());
+        match self.course.ended(end.clone(), Instant::now(), rand::random()) {
             Then::Pause(after) => {
-                tracing::warn!(behaviour = std::any::type_name::<C>(), %reason, ?after, "channel is restarted");
-                self.next_step(myself, move |_, connection, reporter| pause(connection, after, reporter));
+                tracing::warn!(behaviour, %reason, ?after, "channel is restarted");
+                let gone = self.place.gone();
+                self.next_step(myself, move |reporter| pause(after, gone, reporter));
                 self.door.publish(&self.course);
             }
+            Then::Enter => {
+                tracing::info!(behaviour, %reason, "channel waits for its connection");
+                self.enter(myself);
+            }
+            Then::Escalate => {
+                tracing::error!(behaviour, %reason, "channel was restarted too often: its connection is ended");
+                if let Some(connection) = connection {
+                    self.place.escalate(&connection, &end);
+                }
+                if self.course.state().is_final() { self.over() } else { self.enter(myself) }
+            }
             Then::Nothing => {
-                tracing::info!(behaviour = std::any::type_name::<C>(), %reason, state = %self.course.state(),
-                    "channel is not restarted");
+                tracing::info!(behaviour, %reason, state = %self.course.state(), "channel is not restarted");
                 self.over();
             }
         }
     }
 
-    /// The channel gets its `Closed` from the connection and ends by itself, unless it has another connection.
-    fn connection_down(&mut self, error: ConnectionError) {
+    fn gone(&mut self, error: ConnectionError) {
         self.course.connection_down(error);
         if let Some(held) = self.channel.take()
-            && !self.isolated
+            && !self.course.is_isolated()
         {
             held.release();
         }
@@ -202,20 +284,18 @@ impl<C: ClientChannel> Supervisor<C> {
         }
         self.door.brick_up();
         self.channel = None;
+        self.connection = None;
         self.door.publish(&self.course);
+        self.turn = None;
     }
 
-    fn next_step<F>(
-        &mut self,
-        myself: &ActorRef<Order<C>>,
-        work: impl FnOnce(ChannelSpec<C>, ConnectionRef, Reporter<C>) -> F,
-    ) where
+    fn next_step<F>(&mut self, myself: &ActorRef<Order<C>>, work: impl FnOnce(Reporter<C>) -> F)
+    where
         F: Future<Output = ()> + Send + 'static,
     {
         self.step += 1;
         let reporter = Reporter { to: myself.clone(), step: self.step };
-        let work = work(self.spec.clone(), self.connection.clone(), reporter);
-        self.task = Some(tokio::spawn(work));
+        self.task = Some(tokio::spawn(work(reporter)));
     }
 }
 
@@ -231,13 +311,29 @@ impl<C: ClientChannel> Reporter<C> {
     }
 }
 
+/// Waits for a connection.
+async fn wait<C: ClientChannel>(
+    admitted: BoxFuture<'static, Option<Admitted>>,
+    gone: BoxFuture<'static, ConnectionError>,
+    reporter: Reporter<C>,
+) {
+    let report = tokio::select! {
+        biased;
+        Some(admitted) = admitted => Report::Admitted(admitted),
+        error = gone => Report::Gone(error),
+    };
+    reporter.tell(report);
+}
+
 /// Opens one incarnation and watches over it until it ends.
 async fn open<C: ClientChannel>(
     spec: ChannelSpec<C>,
     connection: ConnectionRef,
+    (comes_back, gone): (bool, BoxFuture<'static, ConnectionError>),
     incarnation: Incarnation,
     reporter: Reporter<C>,
 ) {
+    let isolated = spec.options.slow_consumer == SlowConsumer::Isolate;
     let life = async {
         let behaviour = match catch_unwind(AssertUnwindSafe(|| (spec.factory)(incarnation))) {
             Ok(behaviour) => behaviour,
@@ -251,18 +347,43 @@ async fn open<C: ClientChannel>(
             Err(error) => IncarnationEnd::NotStarted(error),
         }
     };
-    let report = tokio::select! {
+    tokio::pin!(life);
+    let end = tokio::select! {
         biased;
-        end = life => Report::Ended(end),
-        error = connection.closed() => Report::ConnectionDown(error),
+        end = &mut life => end,
+        error = connection.closed() => {
+            reporter.tell(Report::Away(error));
+            // It may still be at what arrived before: the next incarnation is not to overtake it.
+            tokio::select! {
+                biased;
+                end = life => end,
+                error = gone => return reporter.tell(Report::Gone(error)),
+            }
+        }
     };
-    reporter.tell(report);
+    let lost = if isolated {
+        // Closed with the connection that it was declared on.
+        (connection.phase() == Phase::Down).then(|| connection.error())
+    } else {
+        end.connection_error()
+    };
+    if let Some(error) = lost
+        && (isolated || comes_back)
+    {
+        reporter.tell(Report::Away(error));
+        connection.closed().await;
+    }
+    reporter.tell(Report::Ended(end));
 }
 
-async fn pause<C: ClientChannel>(connection: ConnectionRef, after: Duration, reporter: Reporter<C>) {
+async fn pause<C: ClientChannel>(
+    after: Duration,
+    gone: BoxFuture<'static, ConnectionError>,
+    reporter: Reporter<C>,
+) {
     let report = tokio::select! {
         () = tokio::time::sleep(after) => Report::PauseOver,
-        error = connection.closed() => Report::ConnectionDown(error),
+        error = gone => Report::Gone(error),
     };
     reporter.tell(report);
 }

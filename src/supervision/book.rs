@@ -68,10 +68,7 @@ impl RestartBook {
     /// `fraction` is a random number from 0 to 1 for the jitter of [`super::Backoff::delay`]. Times
     /// should not run backwards; one that does counts as no time passed.
     pub fn on_exit(&mut self, now: Instant, normal: bool, fraction: f64) -> Decision {
-        let uptime = self.up_since.take().map(|since| now.saturating_duration_since(since));
-        if uptime.is_some_and(|uptime| uptime >= self.policy.quiet_period()) {
-            self.attempt = 0;
-        }
+        self.note_uptime(now);
         if !self.wants_restart(normal) {
             return Decision::Stop;
         }
@@ -79,6 +76,21 @@ impl RestartBook {
             Some(intensity) => self.restart_within(intensity, now, fraction),
             None => self.restart(fraction),
         }
+    }
+
+    /// What the child runs on went away, and the child with it. That is no end of its own: nothing is counted, but the
+    /// time it was up is, as its quiet period.
+    pub fn on_interruption(&mut self, now: Instant) {
+        self.note_uptime(now);
+    }
+
+    /// Forgets everything but the policy: what the child runs on is made anew, as the children of an OTP supervisor
+    /// are when it is restarted.
+    pub fn begin_anew(&mut self) {
+        self.recent.clear();
+        self.attempt = 0;
+        self.up_since = None;
+        self.total = 0;
     }
 
     /// The policy.
@@ -102,6 +114,13 @@ impl RestartBook {
     #[must_use]
     pub const fn up_since(&self) -> Option<Instant> {
         self.up_since
+    }
+
+    fn note_uptime(&mut self, now: Instant) {
+        let uptime = self.up_since.take().map(|since| now.saturating_duration_since(since));
+        if uptime.is_some_and(|uptime| uptime >= self.policy.quiet_period()) {
+            self.attempt = 0;
+        }
     }
 
     const fn wants_restart(&self, normal: bool) -> bool {
@@ -230,6 +249,33 @@ mod tests {
             assert_eq!((book.attempts(), book.up_since()), (attempt, None));
             now += MS(after);
         }
+    }
+
+    #[test]
+    fn an_interruption_counts_for_nothing_but_the_quiet_period() {
+        let backoff = Backoff::new(MS(100), MS(1_000)).jitter(0.0);
+        let policy =
+            RestartPolicy::permanent().backoff(backoff).reset_after(MS(500)).intensity(2, MS(60_000));
+        let (start, mut book) = (Instant::now(), book(policy));
+        assert!(is_restart(book.on_exit(start, false, 0.0)));
+        for uptime in [499, 500] {
+            book.on_up(start);
+            book.on_interruption(start + MS(uptime));
+            assert_eq!((book.attempts(), book.total_restarts()), (u32::from(uptime == 499), 1));
+        }
+        let again = book.on_exit(start + MS(501), false, 0.0);
+        assert_eq!(again, Decision::Restart { after: MS(100), attempt: 1 });
+        assert!(!is_restart(book.on_exit(start + MS(502), false, 0.0)), "earlier restarts still count");
+    }
+
+    #[test]
+    fn a_book_that_begins_anew_has_forgotten_everything() {
+        let (start, mut book) = (Instant::now(), at_once(1, 100));
+        assert!(is_restart(book.on_exit(start, false, 0.0)));
+        assert!(!is_restart(book.on_exit(start, false, 0.0)));
+        book.begin_anew();
+        assert_eq!((book.attempts(), book.total_restarts(), book.up_since()), (0, 0, None));
+        assert!(is_restart(book.on_exit(start, false, 0.0)));
     }
 
     #[test]

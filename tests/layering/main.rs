@@ -17,7 +17,7 @@ mod source;
 use source::{Source, is_part};
 
 /// Every top-level module and its tier.
-const TIERS: [(&str, u8); 22] = [
+const TIERS: [(&str, u8); 23] = [
     ("wire", 0),
     ("error", 1),
     ("config", 1),
@@ -40,6 +40,7 @@ const TIERS: [(&str, u8); 22] = [
     ("client", 6),
     ("server", 6),
     ("test_util", 6),
+    ("managed", 7),
 ];
 
 /// Where russh may be named: a file, or a folder and all below it.

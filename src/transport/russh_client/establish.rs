@@ -14,7 +14,7 @@ use super::convert;
 use super::handler::{BannerHook, ClientHandler, Fault, Found, Refusals, Shared};
 use super::link::{Barrier, Handle};
 use super::transport::RusshTransport;
-use crate::auth::Auth;
+use crate::auth::Credentials;
 use crate::config::{Limits, Timeouts};
 use crate::connect_error::ConnectError;
 use crate::error::{ConnectionError, Phase};
@@ -31,7 +31,7 @@ use crate::transport::{EventSink, Transport};
 pub(crate) struct Establish<'a, IO> {
     pub(crate) io: IO,
     pub(crate) user: &'a str,
-    pub(crate) auth: &'a Auth,
+    pub(crate) auth: &'a Credentials,
     pub(crate) host_key: Prepared,
     pub(crate) algorithms: &'a AlgorithmLists,
     pub(crate) client_id: &'a str,
@@ -96,7 +96,12 @@ where
 
     enter(Phase::Auth);
     let limit = args.timeouts.auth;
-    let summary = tokio::time::timeout(limit, login(&mut handle, args.user, args.auth))
+    let logging_in = async {
+        // Not before the host is known to be the right one, so that nobody is asked in vain.
+        let auth = args.auth.get().await?;
+        login(&mut handle, args.user, &auth).await
+    };
+    let summary = tokio::time::timeout(limit, logging_in)
         .instrument(tracing::info_span!("ssh_auth"))
         .await
         .map_err(|_| ConnectError::Timeout { phase: Phase::Auth, after: limit })?

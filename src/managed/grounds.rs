@@ -1,0 +1,228 @@
+//! What a managed connection and its supervised channels share: the connection that is up, and who has declared a
+//! channel on it, in which order.
+//!
+//! One lock, held for a look or a change and never while anything is waited for or code of users runs.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, oneshot, watch};
+
+use super::course::{Course, Tally};
+use super::state::{ManagedInfo, ManagedState};
+use crate::error::{ConnectionError, Phase};
+use crate::handle::ConnectionRef;
+use crate::observe::PhaseEvent;
+use crate::supervised::{Admission, Admitted};
+
+pub(super) struct Grounds {
+    pub(super) target: String,
+    pub(super) user: String,
+    inner: Mutex<Inner>,
+    states: watch::Sender<ManagedState>,
+    /// Somebody has begun to wait for a turn, or has left.
+    pub(super) changed: Notify,
+}
+
+struct Inner {
+    live: Option<Live>,
+    declared: BTreeMap<u64, Declared>,
+    next: u64,
+    tally: Tally,
+    phases: Option<watch::Receiver<PhaseEvent>>,
+}
+
+/// The connection that is up.
+struct Live {
+    connection: ConnectionRef,
+    /// The highest number whose turn has come; later ones wait.
+    reached: u64,
+}
+
+/// A supervised channel.
+#[derive(Default)]
+struct Declared {
+    /// It has asked for a connection before.
+    has_asked: bool,
+    waits: Option<oneshot::Sender<Admitted>>,
+}
+
+/// Whose turn is next.
+pub(super) enum Next {
+    /// This one's, and it waits.
+    Give(oneshot::Sender<Admitted>, ConnectionRef),
+    /// Nobody's at the moment.
+    Nobody,
+    /// The connection is not up any more.
+    Over,
+}
+
+impl Grounds {
+    pub(super) fn new(target: String, user: String, state: ManagedState) -> Self {
+        let inner = Inner {
+            live: None,
+            declared: BTreeMap::new(),
+            next: 1,
+            tally: Tally::default(),
+            phases: None,
+        };
+        Self {
+            target,
+            user,
+            inner: Mutex::new(inner),
+            states: watch::Sender::new(state),
+            changed: Notify::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // ---- for the addresses ----------------------------------------------------------------------
+
+    /// The connection, if channels can be opened on it.
+    pub(super) fn current(&self) -> Option<ConnectionRef> {
+        let inner = self.lock();
+        let live = inner.live.as_ref()?;
+        (live.connection.phase() == Phase::Up).then(|| live.connection.clone())
+    }
+
+    pub(super) fn state(&self) -> ManagedState {
+        self.states.borrow().clone()
+    }
+
+    pub(super) fn states(&self) -> watch::Receiver<ManagedState> {
+        self.states.subscribe()
+    }
+
+    pub(super) fn info(&self) -> ManagedInfo {
+        let state = self.state();
+        let inner = self.lock();
+        let tally = inner.tally.clone();
+        let up_for = tally.up_since.map(|since| since.elapsed());
+        ManagedInfo {
+            target: self.target.clone(),
+            user: self.user.clone(),
+            phase: inner.phases.as_ref().map_or(Phase::Down, |phases| phases.borrow().phase),
+            state,
+            attempts: tally.attempts,
+            connects: tally.connects,
+            failures: tally.failures,
+            losses: tally.losses,
+            escalations: tally.escalations,
+            up_for,
+            uptime: tally.uptime + up_for.unwrap_or_default(),
+            last: tally.last,
+            channels: inner.declared.len(),
+            waiting: inner.declared.values().filter(|declared| declared.waits.is_some()).count(),
+        }
+    }
+
+    // ---- for the supervised channels ------------------------------------------------------------
+
+    /// One more channel, behind all others.
+    pub(super) fn declare(&self) -> u64 {
+        let mut inner = self.lock();
+        let number = inner.next;
+        inner.next += 1;
+        inner.declared.insert(number, Declared::default());
+        number
+    }
+
+    /// The channel is over.
+    pub(super) fn leave(&self, number: u64) {
+        self.lock().declared.remove(&number);
+        self.changed.notify_one();
+    }
+
+    pub(super) fn admit(&self, number: u64) -> Admission {
+        let mut inner = self.lock();
+        // Read under the lock: who ends the connection publishes first and then takes the lock to let go of those
+        // that wait.
+        if let Some(error) = self.states.borrow().over() {
+            return Admission::Never(error);
+        }
+        if let Some(live) = &inner.live
+            && live.reached >= number
+            && live.connection.phase() == Phase::Up
+        {
+            return Admission::Now(Admitted { connection: live.connection.clone(), turn: None });
+        }
+        let (give, given) = oneshot::channel();
+        let declared = inner.declared.entry(number).or_default();
+        declared.has_asked = true;
+        declared.waits = Some(give);
+        drop(inner);
+        self.changed.notify_one();
+        Admission::Later(Box::pin(async move { given.await.ok() }))
+    }
+
+    /// Gives no connection any more but a new one, if this is the one that is up.
+    pub(super) fn give_up(&self, connection: &ConnectionRef) {
+        let mut inner = self.lock();
+        if inner.live.as_ref().is_some_and(|live| live.connection.is_same(connection)) {
+            inner.live = None;
+        }
+    }
+
+    // ---- for the actor --------------------------------------------------------------------------
+
+    /// The attempt under way, or the connection that is up, can be watched here.
+    pub(super) fn follow(&self, phases: watch::Receiver<PhaseEvent>) {
+        self.lock().phases = Some(phases);
+    }
+
+    pub(super) fn open(&self, connection: ConnectionRef) {
+        self.lock().live = Some(Live { connection, reached: 0 });
+    }
+
+    /// The connection that is up no more.
+    pub(super) fn shut(&self) -> Option<ConnectionRef> {
+        self.lock().live.take().map(|live| live.connection)
+    }
+
+    /// Moves on to the next channel in the order of declaration.
+    pub(super) fn next(&self, connection: &ConnectionRef) -> Next {
+        let mut inner = self.lock();
+        let Inner { live, declared, .. } = &mut *inner;
+        let Some(live) = live.as_mut().filter(|live| live.connection.is_same(connection)) else {
+            return Next::Over;
+        };
+        for (number, declared) in declared.range_mut(live.reached + 1..) {
+            if !declared.has_asked {
+                return Next::Nobody;
+            }
+            live.reached = *number;
+            // Who does not wait is in a pause of its own, or over: nobody waits for it either.
+            if let Some(give) = declared.waits.take() {
+                return Next::Give(give, live.connection.clone());
+            }
+        }
+        Next::Nobody
+    }
+
+    /// Tells everybody where the connection is now.
+    pub(super) fn publish(&self, course: &Course) {
+        let state = course.state().clone();
+        let over = state.over().is_some();
+        self.lock().tally = course.tally().clone();
+        self.states.send_replace(state);
+        if over {
+            let mut inner = self.lock();
+            let waiting: Vec<_> =
+                inner.declared.values_mut().filter_map(|declared| declared.waits.take()).collect();
+            drop(inner);
+            drop(waiting);
+        }
+    }
+}
+
+/// Waits until no connection will follow.
+pub(super) async fn gone(grounds: Arc<Grounds>) -> ConnectionError {
+    let mut states = grounds.states();
+    match states.wait_for(|state| state.over().is_some()).await {
+        Ok(state) => state.over().unwrap_or(ConnectionError::Closed),
+        Err(_) => ConnectionError::Closed,
+    }
+}

@@ -1,0 +1,287 @@
+//! The actor that keeps a connection. It never waits: connecting, watching, pausing and closing is done by one task at
+//! a time, the *step*, which tells the actor what came of it.
+//!
+//! Every report carries the number of its step, so that one which crossed a stop means nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::course::{Course, Then};
+use super::grounds::{Grounds, Next};
+use super::spec::ManagedSpec;
+use crate::client::Client;
+use crate::connect_error::ConnectError;
+use crate::error::{ConfigError, ConnectionError};
+use crate::handle::ConnectionRef;
+use crate::supervised::{Admitted, Turn};
+
+/// One message to a keeper.
+pub(super) enum Order {
+    Report { step: u64, what: Report },
+    /// A channel has ended this connection.
+    Escalate { connection: ConnectionRef, why: Arc<str> },
+    /// Ends the connection: at once, or when its channels have ended or the grace is over.
+    Stop { grace: Option<Duration> },
+    /// Connects no more. What is up ends with its last channel.
+    Forget,
+}
+
+/// What came of a step.
+pub(super) enum Report {
+    Up(ConnectionRef),
+    Failed(ConnectError),
+    Lost(ConnectionError),
+    PauseOver,
+    Closed,
+}
+
+/// A keeper about to start.
+pub(super) struct Starting(Keeper);
+
+pub(super) fn prepare(client: Client, spec: &ManagedSpec) -> Result<(Arc<Grounds>, Starting), ConfigError> {
+    spec.check()?;
+    client.config().check()?;
+    let course = Course::new(spec)?;
+    let (target, user) = (client.config().target(), client.config().user().to_owned());
+    let grounds = Arc::new(Grounds::new(target, user, course.state().clone()));
+    let keeper = Keeper {
+        client,
+        start_limit: spec.start_limit,
+        course,
+        grounds: Arc::clone(&grounds),
+        watched: None,
+        step: 0,
+        task: None,
+        bringing_up: None,
+    };
+    Ok((grounds, Starting(keeper)))
+}
+
+impl Starting {
+    pub(super) async fn start(self) -> Result<ActorRef<Order>, SpawnErr> {
+        let (actor, _) = Actor::spawn(None, KeeperActor, self.0).await?;
+        Ok(actor)
+    }
+}
+
+struct KeeperActor;
+
+struct Keeper {
+    client: Client,
+    start_limit: Duration,
+    course: Course,
+    grounds: Arc<Grounds>,
+    /// The connection that is up.
+    watched: Option<ConnectionRef>,
+    /// The number of the step under way.
+    step: u64,
+    task: Option<JoinHandle<()>>,
+    /// Gives the supervised channels their turns on the connection that is up.
+    bringing_up: Option<JoinHandle<()>>,
+}
+
+impl Actor for KeeperActor {
+    type Msg = Order;
+    type State = Keeper;
+    type Arguments = Keeper;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        mut keeper: Self::Arguments,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        keeper.begin(&myself);
+        Ok(keeper)
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        order: Self::Msg,
+        keeper: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        match order {
+            Order::Report { step, .. } if step != keeper.step => {}
+            Order::Report { what, .. } => match what {
+                Report::Up(connection) => keeper.up(&myself, connection),
+                Report::Failed(error) => {
+                    let then = keeper.course.failed(error, Instant::now(), rand::random());
+                    keeper.go_on(&myself, then);
+                }
+                Report::Lost(error) => {
+                    let then = keeper.course.lost(error, Instant::now(), rand::random());
+                    keeper.go_on(&myself, then);
+                }
+                Report::PauseOver => keeper.begin(&myself),
+                Report::Closed => keeper.stopped(),
+            },
+            Order::Escalate { connection, why } => keeper.escalated(&myself, &connection, why),
+            Order::Stop { grace } => keeper.stop(&myself, grace),
+            Order::Forget => keeper.forget(),
+        }
+        if keeper.course.state().is_final() {
+            myself.stop(None);
+        }
+        Ok(())
+    }
+
+    /// Nobody is linked to a keeper unless a user did so; it is not to end by that.
+    async fn handle_supervisor_evt(
+        &self,
+        _myself: ActorRef<Self::Msg>,
+        _event: SupervisionEvent,
+        _keeper: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+}
+
+impl Drop for Keeper {
+    /// Also reached when the actor is killed: nothing goes on without it.
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
+impl Keeper {
+    fn begin(&mut self, myself: &ActorRef<Order>) {
+        if !self.course.begin() {
+            return;
+        }
+        let connecting = self.client.connect();
+        self.grounds.follow(connecting.phases());
+        self.grounds.publish(&self.course);
+        self.next_step(myself, async move {
+            match connecting.await {
+                Ok(connection) => Report::Up(connection),
+                Err(error) => Report::Failed(error),
+            }
+        });
+    }
+
+    fn up(&mut self, myself: &ActorRef<Order>, connection: ConnectionRef) {
+        self.course.up(Instant::now());
+        self.watched = Some(connection.clone());
+        self.grounds.open(connection.clone());
+        self.grounds.publish(&self.course);
+        tracing::info!(target_host = %self.grounds.target, state = %self.course.state(), "managed connection");
+        let bringing_up = bring_up(Arc::clone(&self.grounds), connection.clone(), self.start_limit);
+        self.bringing_up = Some(tokio::spawn(bringing_up));
+        self.next_step(myself, async move { Report::Lost(connection.closed().await) });
+    }
+
+    fn escalated(&mut self, myself: &ActorRef<Order>, connection: &ConnectionRef, why: Arc<str>) {
+        if !self.is_up_with(connection) {
+            return;
+        }
+        // It takes up to its close timeout, and is not waited for.
+        let closing = connection.clone();
+        tokio::spawn(async move { closing.close().await });
+        let then = self.course.escalated(why, Instant::now(), rand::random());
+        self.go_on(myself, then);
+    }
+
+    fn is_up_with(&self, connection: &ConnectionRef) -> bool {
+        self.course.state().is_up() && self.watched.as_ref().is_some_and(|up| up.is_same(connection))
+    }
+
+    /// There is no connection now.
+    fn go_on(&mut self, myself: &ActorRef<Order>, then: Then) {
+        self.let_go();
+        let state = self.course.state();
+        match then {
+            Then::Pause(after) => {
+                tracing::warn!(target_host = %self.grounds.target, %state, "managed connection");
+                self.grounds.publish(&self.course);
+                self.next_step(myself, async move {
+                    tokio::time::sleep(after).await;
+                    Report::PauseOver
+                });
+            }
+            Then::Nothing => {
+                tracing::error!(target_host = %self.grounds.target, %state, "managed connection");
+                self.over();
+            }
+        }
+    }
+
+    fn stop(&mut self, myself: &ActorRef<Order>, grace: Option<Duration>) {
+        if !self.course.stop() {
+            return;
+        }
+        self.grounds.publish(&self.course);
+        let connection = self.let_go();
+        let before = self.task.take();
+        self.next_step(myself, async move {
+            match (connection, grace) {
+                (Some(connection), Some(grace)) => connection.shutdown(grace).await,
+                (Some(connection), None) => connection.close().await,
+                (None, _) => {}
+            }
+            if let Some(before) = before {
+                // What it was at is dropped before anybody is told that nothing is left.
+                before.abort();
+                let _ = before.await;
+            }
+            Report::Closed
+        });
+    }
+
+    fn stopped(&mut self) {
+        self.course.stopped(Instant::now());
+        self.over();
+    }
+
+    fn forget(&mut self) {
+        self.let_go();
+        self.stopped();
+    }
+
+    /// Gives the connection to nobody any more.
+    fn let_go(&mut self) -> Option<ConnectionRef> {
+        if let Some(bringing_up) = self.bringing_up.take() {
+            bringing_up.abort();
+        }
+        self.grounds.shut();
+        self.watched.take()
+    }
+
+    /// The state is final: nothing is left running.
+    fn over(&mut self) {
+        self.step += 1;
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+        self.grounds.publish(&self.course);
+    }
+
+    fn next_step(&mut self, myself: &ActorRef<Order>, work: impl Future<Output = Report> + Send + 'static) {
+        self.step += 1;
+        let (to, step) = (myself.clone(), self.step);
+        self.task = Some(tokio::spawn(async move {
+            let what = work.await;
+            let _ = to.cast(Order::Report { step, what });
+        }));
+    }
+}
+
+/// Gives every supervised channel its turn, in the order of declaration.
+async fn bring_up(grounds: Arc<Grounds>, connection: ConnectionRef, limit: Duration) {
+    loop {
+        let changed = grounds.changed.notified();
+        match grounds.next(&connection) {
+            Next::Give(give, connection) => {
+                let (turn, over) = Turn::new();
+                if give.send(Admitted { connection, turn: Some(turn) }).is_ok() {
+                    let _ = tokio::time::timeout(limit, over).await;
+                }
+            }
+            Next::Nobody => changed.await,
+            Next::Over => return,
+        }
+    }
+}

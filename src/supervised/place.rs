@@ -1,0 +1,72 @@
+//! Where a supervised channel lives: what gives it a connection to open on, and what goes on when that one is lost.
+//!
+//! A [`ConnectionRef`] is the simplest place: its end is the end. A managed connection is another: after one
+//! connection comes the next.
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::sync::oneshot;
+
+use super::state::IncarnationEnd;
+use crate::error::ConnectionError;
+use crate::handle::ConnectionRef;
+use crate::handle::msg::ConnectionMsg;
+
+/// A place for one supervised channel.
+pub(crate) trait Place: Send + Sync + 'static {
+    /// Asks for a connection to open the next incarnation on.
+    fn admit(&self) -> Admission;
+
+    /// Waits until there will be no connection any more.
+    fn gone(&self) -> BoxFuture<'static, ConnectionError>;
+
+    /// Whether another connection may follow when one is lost.
+    fn comes_back(&self) -> bool;
+
+    /// The channel cannot be kept up, and its specification says that the connection is to end then.
+    fn escalate(&self, connection: &ConnectionRef, last: &IncarnationEnd);
+}
+
+/// The answer of a place.
+pub(crate) enum Admission {
+    Now(Admitted),
+    /// When there is a connection, and those that come first are up. `None`: see [`Place::gone`].
+    Later(BoxFuture<'static, Option<Admitted>>),
+    Never(ConnectionError),
+}
+
+/// Leave to open on this connection.
+pub(crate) struct Admitted {
+    pub(crate) connection: ConnectionRef,
+    pub(crate) turn: Option<Turn>,
+}
+
+/// While it is held, those that were declared later wait.
+pub(crate) struct Turn(#[expect(dead_code, reason = "its drop is what counts")] oneshot::Sender<()>);
+
+impl Turn {
+    /// The turn, and what ends with it.
+    pub(crate) fn new() -> (Self, oneshot::Receiver<()>) {
+        let (turn, over) = oneshot::channel();
+        (Self(turn), over)
+    }
+}
+
+impl Place for ConnectionRef {
+    fn admit(&self) -> Admission {
+        Admission::Now(Admitted { connection: self.clone(), turn: None })
+    }
+
+    fn gone(&self) -> BoxFuture<'static, ConnectionError> {
+        let connection = self.clone();
+        async move { connection.closed().await }.boxed()
+    }
+
+    fn comes_back(&self) -> bool {
+        false
+    }
+
+    fn escalate(&self, _connection: &ConnectionRef, _last: &IncarnationEnd) {
+        let _ = self.tell(ConnectionMsg::Close);
+    }
+}
