@@ -187,7 +187,7 @@ impl OpenError {
         match self {
             Self::Refused { .. } | Self::Timeout { .. } | Self::Isolate(_) | Self::NoConnection(_) => {
                 Origin::Remote
-            },
+            }
             Self::Unsupported { .. } => Origin::Library,
             Self::Connection(e) => e.origin(),
             _ => Origin::Local,

@@ -76,13 +76,13 @@ pub use client::{Client, ClientConfig, Connecting};
 pub use connect_error::ConnectError;
 pub use error::BoxError;
 pub use handle::ConnectionRef;
+pub use managed::{ManagedRef, ManagedSpec};
 pub use port::event::ChannelMsg;
 #[cfg(feature = "server")]
 pub use server::{
     Daemon, DaemonConfig, DaemonError, DaemonRef, ExecOutput, LoginAttempt, NewSession, Permissions, Router,
     SessionKind, SessionRequest,
 };
-pub use managed::{ManagedRef, ManagedSpec};
 pub use supervised::{ChannelSpec, Escalation, Incarnation, SupervisedRef};
 pub use wire::id::ChannelKey;
 

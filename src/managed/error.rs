@@ -45,9 +45,7 @@ impl NotConnected {
 impl From<NotConnected> for OpenError {
     fn from(error: NotConnected) -> Self {
         match error {
-            NotConnected::Over { state } => {
-                Self::Connection(state.over().unwrap_or(ConnectionError::Closed))
-            }
+            NotConnected::Over { state } => Self::Connection(state.over().unwrap_or(ConnectionError::Closed)),
             deadline @ NotConnected::Deadline { .. } => Self::NoConnection(deadline.to_string().into()),
         }
     }

@@ -59,13 +59,8 @@ pub(super) enum Next {
 
 impl Grounds {
     pub(super) fn new(target: String, user: String, state: ManagedState) -> Self {
-        let inner = Inner {
-            live: None,
-            declared: BTreeMap::new(),
-            next: 1,
-            tally: Tally::default(),
-            phases: None,
-        };
+        let inner =
+            Inner { live: None, declared: BTreeMap::new(), next: 1, tally: Tally::default(), phases: None };
         Self {
             target,
             user,
@@ -161,9 +156,9 @@ impl Grounds {
     /// Gives no connection any more but a new one, if this is the one that is up.
     pub(super) fn give_up(&self, connection: &ConnectionRef) {
         let mut inner = self.lock();
-        if inner.live.as_ref().is_some_and(|live| live.connection.is_same(connection)) {
-            inner.live = None;
-        }
+        let live = inner.live.take_if(|live| live.connection.is_same(connection));
+        drop(inner);
+        drop(live);
     }
 
     // ---- for the actor --------------------------------------------------------------------------
@@ -177,9 +172,10 @@ impl Grounds {
         self.lock().live = Some(Live { connection, reached: 0 });
     }
 
-    /// The connection that is up no more.
-    pub(super) fn shut(&self) -> Option<ConnectionRef> {
-        self.lock().live.take().map(|live| live.connection)
+    /// The connection is up no more.
+    pub(super) fn shut(&self) {
+        let live = self.lock().live.take();
+        drop(live);
     }
 
     /// Moves on to the next channel in the order of declaration.

@@ -13,19 +13,29 @@ use tokio::time::Instant;
 use super::course::{Course, Then};
 use super::grounds::{Grounds, Next};
 use super::spec::ManagedSpec;
+use super::state::ManagedState;
 use crate::client::Client;
 use crate::connect_error::ConnectError;
 use crate::error::{ConfigError, ConnectionError};
 use crate::handle::ConnectionRef;
+use crate::handle::msg::ConnectionMsg;
 use crate::supervised::{Admitted, Turn};
 
 /// One message to a keeper.
 pub(super) enum Order {
-    Report { step: u64, what: Report },
+    Report {
+        step: u64,
+        what: Report,
+    },
     /// A channel has ended this connection.
-    Escalate { connection: ConnectionRef, why: Arc<str> },
+    Escalate {
+        connection: ConnectionRef,
+        why: Arc<str>,
+    },
     /// Ends the connection: at once, or when its channels have ended or the grace is over.
-    Stop { grace: Option<Duration> },
+    Stop {
+        grace: Option<Duration>,
+    },
     /// Connects no more. What is up ends with its last channel.
     Forget,
 }
@@ -143,7 +153,10 @@ impl Actor for KeeperActor {
 impl Drop for Keeper {
     /// Also reached when the actor is killed: nothing goes on without it.
     fn drop(&mut self) {
-        self.forget();
+        if let Some(connection) = &self.watched {
+            let _ = connection.tell(ConnectionMsg::Close);
+        }
+        self.stopped();
     }
 }
 
@@ -179,8 +192,7 @@ impl Keeper {
             return;
         }
         // It takes up to its close timeout, and is not waited for.
-        let closing = connection.clone();
-        tokio::spawn(async move { closing.close().await });
+        let _ = connection.tell(ConnectionMsg::Close);
         let then = self.course.escalated(why, Instant::now(), rand::random());
         self.go_on(myself, then);
     }
@@ -191,7 +203,8 @@ impl Keeper {
 
     /// There is no connection now.
     fn go_on(&mut self, myself: &ActorRef<Order>, then: Then) {
-        self.let_go();
+        self.give_to_nobody();
+        self.watched = None;
         let state = self.course.state();
         match then {
             Then::Pause(after) => {
@@ -214,7 +227,9 @@ impl Keeper {
             return;
         }
         self.grounds.publish(&self.course);
-        let connection = self.let_go();
+        // Kept: a second stop may be in more of a hurry.
+        let connection = self.watched.clone();
+        self.give_to_nobody();
         let before = self.task.take();
         self.next_step(myself, async move {
             match (connection, grace) {
@@ -236,18 +251,18 @@ impl Keeper {
         self.over();
     }
 
+    /// A stop that is under way comes to its end by itself.
     fn forget(&mut self) {
-        self.let_go();
-        self.stopped();
+        if !matches!(self.course.state(), ManagedState::Stopping) {
+            self.stopped();
+        }
     }
 
-    /// Gives the connection to nobody any more.
-    fn let_go(&mut self) -> Option<ConnectionRef> {
+    fn give_to_nobody(&mut self) {
         if let Some(bringing_up) = self.bringing_up.take() {
             bringing_up.abort();
         }
         self.grounds.shut();
-        self.watched.take()
     }
 
     /// The state is final: nothing is left running.
@@ -256,6 +271,8 @@ impl Keeper {
         if let Some(task) = self.task.take() {
             task.abort();
         }
+        self.give_to_nobody();
+        self.watched = None;
         self.grounds.publish(&self.course);
     }
 

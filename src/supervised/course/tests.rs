@@ -172,7 +172,10 @@ fn what_can_never_succeed_is_not_tried_again() {
 /// On a managed connection, begun, and up at `now`.
 fn managed(policy: RestartPolicy, on_give_up: Escalation, now: Instant) -> Course {
     let mut course = Course::new(Terms { comes_back: true, on_give_up, ..terms(policy) }).unwrap();
-    assert!(matches!(course.state(), SupervisedState::Waiting), "nothing is opened before there is a connection");
+    assert!(
+        matches!(course.state(), SupervisedState::Waiting),
+        "nothing is opened before there is a connection"
+    );
     course.begin().unwrap();
     course.up(now);
     course
