@@ -31,6 +31,7 @@
 //! | `aws-lc-rs` | yes | crypto by aws-lc (needs a C compiler); AES-GCM is several times as fast as with `ring` or ChaCha20 |
 //! | `ring` | no | crypto by ring instead; one of the two is needed |
 //! | `server` | yes | the embedded daemon |
+//! | `sftp` | no | the `sftp` subsystem of the daemon: files below one directory |
 //! | `test-util` | no | an in-memory scripted peer, for tests of your own behaviours |
 //!
 //! # Speed
@@ -62,6 +63,8 @@ mod handle;
 mod port;
 #[cfg(feature = "server")]
 mod server;
+#[cfg(feature = "sftp")]
+mod subsystem;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 mod transport;
@@ -81,6 +84,8 @@ pub use server::{
     Daemon, DaemonConfig, DaemonError, DaemonRef, ExecOutput, LoginAttempt, NewSession, Permissions, Router,
     SessionKind, SessionRequest,
 };
+#[cfg(feature = "sftp")]
+pub use subsystem::Sftp;
 pub use supervised::{ChannelSpec, Incarnation, SupervisedRef};
 pub use wire::id::ChannelKey;
 

@@ -108,6 +108,10 @@ impl DaemonConfig {
                 "give 1 to 240 printable characters (RFC 4253 section 4.2)",
             ));
         }
+        #[cfg(feature = "sftp")]
+        if let Sessions::Routed(router) = &self.sessions {
+            router.check()?;
+        }
         self.channel_options.check()?;
         self.limits.check()
     }

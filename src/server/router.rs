@@ -11,7 +11,11 @@ use super::request::{NewSession, SessionKind, SessionRequest};
 use crate::behaviour::{ServerChannel, ServerSide};
 use crate::channel::start::Starter;
 use crate::config::WindowAdjust;
+#[cfg(feature = "sftp")]
+use crate::error::ConfigError;
 use crate::handle::msg::StartChannel;
+#[cfg(feature = "sftp")]
+use crate::subsystem::Sftp;
 
 /// Makes what runs on a channel; `None` refuses.
 type Make<T> = Arc<dyn Fn(T, WindowAdjust) -> Option<Box<dyn StartChannel>> + Send + Sync>;
@@ -38,6 +42,8 @@ pub struct Router {
     exec: Option<Make<SessionRequest>>,
     shell: Option<Make<SessionRequest>>,
     subsystems: BTreeMap<String, Make<SessionRequest>>,
+    #[cfg(feature = "sftp")]
+    sftp: Option<Sftp>,
 }
 
 impl fmt::Debug for Router {
@@ -104,6 +110,22 @@ impl Router {
     ) -> Self {
         self.subsystems.insert(name.into(), maker(move |request| Some(make(request))));
         self
+    }
+
+    /// Serves files: the subsystem `sftp`, the same directory for everybody.
+    ///
+    /// For a directory per user, see the example of [`Sftp`].
+    #[cfg(feature = "sftp")]
+    #[must_use]
+    pub fn sftp(mut self, sftp: Sftp) -> Self {
+        self.sftp = Some(sftp.clone());
+        self.subsystem("sftp", move |_| sftp.channel())
+    }
+
+    /// Looks at what was given to it.
+    #[cfg(feature = "sftp")]
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        self.sftp.as_ref().map_or(Ok(()), Sftp::check)
     }
 
     /// What runs for this request, if anything.

@@ -18,6 +18,7 @@ mod openssh;
 mod ours;
 mod programs;
 mod replies;
+mod sftp;
 mod streams;
 mod support;
 
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         replies::trials(),
         limits::trials(),
         streams::trials(),
+        sftp::trials(),
         idle::trials(),
     ];
     kit::run(trials.into_iter().flatten().collect())

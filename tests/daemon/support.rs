@@ -119,11 +119,18 @@ impl Ssh {
 
     /// `ssh`, all but the command to run.
     pub(crate) fn command(&self, served: &Served) -> Command {
+        let mut command = self.program("ssh", served);
+        command.args(["-l", USER]);
+        command
+    }
+
+    /// `ssh`, `sftp` or `scp`, all but where to and what for.
+    pub(crate) fn program(&self, name: &str, served: &Served) -> Command {
         let port = served.daemon.local_addr().port();
         let known_hosts = self.directory.path().join("known_hosts");
         let line = format!("[127.0.0.1]:{port} {}\n", served.host_key.to_openssh().unwrap());
         std::fs::write(&known_hosts, line).unwrap();
-        let mut command = Command::new(require_program("ssh").unwrap());
+        let mut command = Command::new(require_program(name).unwrap());
         command
             .args([
                 "-F",
@@ -141,7 +148,7 @@ impl Ssh {
             .arg(format!("UserKnownHostsFile=\"{}\"", known_hosts.display()))
             .arg("-i")
             .arg(self.key.path())
-            .args(["-p", &port.to_string(), "-l", USER])
+            .args(["-o", &format!("Port={port}")])
             .env_remove("SSH_AUTH_SOCK")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
