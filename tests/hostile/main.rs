@@ -12,21 +12,24 @@
 use std::process::ExitCode;
 
 mod channel;
+mod greeting;
 mod kex;
 #[path = "../kit/mod.rs"]
 mod kit;
 mod login;
 mod logs;
+mod negotiation;
 mod packet;
 mod peer;
 mod rules;
 mod smoke;
 mod target;
+mod unauthenticated;
 mod wire;
 
 fn main() -> ExitCode {
     rules::watch_for_panics();
     logs::collect();
-    let trials = [smoke::trials()];
+    let trials = [smoke::trials(), greeting::trials(), negotiation::trials(), unauthenticated::trials()];
     kit::run(trials.into_iter().flatten().collect())
 }

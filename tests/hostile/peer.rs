@@ -220,7 +220,8 @@ impl Peer {
     }
 
     fn gone(&mut self) -> Gone {
-        while self.farewell.is_none() && self.unpack().is_some() {}
+        // Before the version exchange there are no packets.
+        while !self.their_version.is_empty() && self.farewell.is_none() && self.unpack().is_some() {}
         Gone(self.farewell.clone())
     }
 

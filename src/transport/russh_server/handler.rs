@@ -117,7 +117,7 @@ impl ServerHandler {
             return Auth::Accept;
         }
         self.failures_left = self.failures_left.saturating_sub(1);
-        tracing::info!(user, method, "login refused");
+        tracing::info!(user = %convert::brief(user), method, "login refused");
         self.refuse()
     }
 
