@@ -107,7 +107,8 @@ impl Exchange {
                 let blob = host_key_blob(&key.verifying_key());
                 let hash = self.agree(peer, &blob, public);
                 let signature = Payload::default().string("ssh-ed25519").string(key.sign(&hash).to_bytes());
-                let reply = Payload::new(number::ECDH_REPLY).string(blob).string(self.public).string(signature);
+                let reply =
+                    Payload::new(number::ECDH_REPLY).string(blob).string(self.public).string(signature);
                 peer.send(reply).await
             }
         }
@@ -144,8 +145,8 @@ impl Exchange {
         if peer.session.is_empty() {
             peer.session.clone_from(&hash);
             let theirs = String::from_utf8_lossy(&self.theirs).into_owned();
-            peer.strict = theirs.contains("kex-strict-")
-                && String::from_utf8_lossy(&self.ours).contains("kex-strict-");
+            peer.strict =
+                theirs.contains("kex-strict-") && String::from_utf8_lossy(&self.ours).contains("kex-strict-");
         }
         self.outcome = Some((shared, hash.clone()));
         hash

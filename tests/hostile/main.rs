@@ -12,6 +12,8 @@
 use std::process::ExitCode;
 
 mod channel;
+mod channels;
+mod floods;
 mod greeting;
 mod kex;
 #[path = "../kit/mod.rs"]
@@ -25,11 +27,20 @@ mod rules;
 mod smoke;
 mod target;
 mod unauthenticated;
+mod windows;
 mod wire;
 
 fn main() -> ExitCode {
     rules::watch_for_panics();
     logs::collect();
-    let trials = [smoke::trials(), greeting::trials(), negotiation::trials(), unauthenticated::trials()];
+    let trials = [
+        smoke::trials(),
+        greeting::trials(),
+        negotiation::trials(),
+        unauthenticated::trials(),
+        channels::trials(),
+        windows::trials(),
+        floods::trials(),
+    ];
     kit::run(trials.into_iter().flatten().collect())
 }

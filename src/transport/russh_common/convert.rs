@@ -65,8 +65,8 @@ pub(in crate::transport) fn brief(text: &str) -> Cow<'_, str> {
     if text.len() <= LONGEST_TEXT {
         return Cow::Borrowed(text);
     }
-    let (start, _) = text.split_at(text.floor_char_boundary(LONGEST_TEXT));
-    Cow::Owned(format!("{start} ..."))
+    let start = (0..=LONGEST_TEXT).rev().find_map(|end| text.get(..end));
+    Cow::Owned(format!("{} ...", start.unwrap_or_default()))
 }
 
 pub(in crate::transport) const fn disconnect(code: DisconnectCode) -> Disconnect {

@@ -256,6 +256,18 @@ impl Handler for ServerHandler {
         Ok(())
     }
 
+    /// The peer confirms what it has opened itself: nonsense, but russh queues it.
+    async fn channel_open_confirmation(
+        &mut self,
+        channel: ChannelId,
+        _max_packet_size: u32,
+        _window_size: u32,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.shared.taps.drain(channel);
+        Ok(())
+    }
+
     async fn channel_close(&mut self, channel: ChannelId, _session: &mut Session) -> Result<(), Self::Error> {
         self.shared.taps.closed(channel);
         self.shared.replies.forget(channel);
