@@ -30,6 +30,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
+const PACKET: u32 = 32 << 10;
+
 /// Whether it was ended for it or not: nobody else notices.
 async fn flood(target: &Target, payload: &Payload, count: usize, mebibytes: usize) {
     let mut bystander = target.bystander().await;
@@ -68,7 +70,7 @@ async fn tiny() {
 async fn empty() {
     let target = Target::start().await;
     // The first channel of a guest is its sibling, number 2 with russh; it runs an echo.
-    flood(&target, &data(2, ""), 200_000, 64).await;
+    flood(&target, &data(2, ""), 100_000, 64).await;
     flood(&target, &extended(2, 1, ""), 100_000, 64).await;
     flood(&target, &extended(2, 7, "x"), 100_000, 64).await;
 }
@@ -79,7 +81,7 @@ async fn opens() {
     let (mut peer, sibling) = target.guest().await;
     let memory = Memory::now();
     peer.counts = Some(Default::default());
-    let sent = peer.send_all((0..20_000).map(|n| open("session", n, 0, 0))).await;
+    let sent = peer.send_all((0..20_000).map(|n| open("session", n, 0, PACKET))).await;
     if sent.is_ok() && peer.answers().await.is_ok() && peer.echo(sibling).await.is_ok() {
         let counts = peer.counts.take().unwrap();
         let confirmed = counts.get(&number::OPEN_CONFIRMATION).copied().unwrap_or_default();
@@ -87,7 +89,7 @@ async fn opens() {
         assert!(confirmed <= 63, "{confirmed} channels");
         assert_eq!(confirmed + refused, 20_000, "every open has an answer");
         // As few as there are, as many can be had: they are all taken.
-        assert_eq!(peer.try_open("session", 0, 0).await.unwrap(), Err(4));
+        assert_eq!(peer.try_open("session", 0, PACKET).await.unwrap(), Err(4));
     } else {
         target.says_why(peer.local_addr(), "ended").await;
     }
@@ -103,7 +105,7 @@ async fn cycles() {
     let (mut peer, sibling) = target.guest().await;
     let memory = Memory::now();
     for _ in 0..COUNT / WAVE {
-        peer.send_all((0..WAVE).map(|_| open("session", 7, 0, 0))).await.unwrap();
+        peer.send_all((0..WAVE).map(|_| open("session", 7, 0, PACKET))).await.unwrap();
         let mut waiting = WAVE;
         while waiting > 0 {
             let answer = peer
@@ -128,13 +130,13 @@ async fn requests() {
     let unused = 3;
     for (payload, count) in [
         (request(unused, "env", true).string("NAME").string("value"), 100_000),
-        (request(unused, "env", false).string("N".repeat(1000)).string("v".repeat(1000)), 20_000),
-        (request(2, "exec", true).string("echo"), 50_000),
-        (request(2, "window-change", false).raw([0xff; 16]), 100_000),
-        (request(2, "signal", false).string("S".repeat(1000)), 20_000),
-        (pty(unused, u32::MAX, u32::MAX, &[0]), 20_000),
-        (Payload::new(number::GLOBAL_REQUEST).string("x").bool(true), 100_000),
-        (Payload::new(number::GLOBAL_REQUEST).string("tcpip-forward").bool(true).string("").u32(0), 50_000),
+        (request(unused, "env", false).string("N".repeat(1000)).string("v".repeat(1000)), 10_000),
+        (request(2, "exec", true).string("echo"), 20_000),
+        (request(2, "window-change", false).raw([0xff; 16]), 20_000),
+        (request(2, "signal", false).string("S".repeat(1000)), 10_000),
+        (pty(unused, u32::MAX, u32::MAX, &[0]), 10_000),
+        (Payload::new(number::GLOBAL_REQUEST).string("x").bool(true), 50_000),
+        (Payload::new(number::GLOBAL_REQUEST).string("tcpip-forward").bool(true).string("").u32(0), 20_000),
     ] {
         flood(&target, &payload, count, 64).await;
     }
@@ -173,7 +175,7 @@ async fn ignored() {
         to_channel(number::CHANNEL_CLOSE, 99),
         data(99, "x"),
     ] {
-        flood(&target, &payload, 100_000, 32).await;
+        flood(&target, &payload, 50_000, 32).await;
     }
 }
 
@@ -207,7 +209,7 @@ async fn amid_kex() {
     let mut bystander = target.bystander().await;
     for payload in [
         data(2, "x"),
-        open("session", 9, 0, 0),
+        open("session", 9, 0, PACKET),
         request(2, "exec", true).string("echo"),
         Payload::new(number::GLOBAL_REQUEST).string("x").bool(true),
     ] {
