@@ -13,6 +13,8 @@ use std::process::ExitCode;
 
 mod channel;
 mod channels;
+mod client_channels;
+mod client_handshake;
 mod floods;
 mod greeting;
 mod kex;
@@ -24,6 +26,7 @@ mod negotiation;
 mod packet;
 mod peer;
 mod rules;
+mod server;
 mod smoke;
 mod target;
 mod unauthenticated;
@@ -41,6 +44,8 @@ fn main() -> ExitCode {
         channels::trials(),
         windows::trials(),
         floods::trials(),
+        client_handshake::trials(),
+        client_channels::trials(),
     ];
     kit::run(trials.into_iter().flatten().collect())
 }
