@@ -117,7 +117,7 @@ impl ServerHandler {
             return Auth::Accept;
         }
         self.failures_left = self.failures_left.saturating_sub(1);
-        tracing::info!(user, method, "login refused");
+        tracing::info!(user = %convert::brief(user), method, "login refused");
         self.refuse()
     }
 
@@ -253,6 +253,18 @@ impl Handler for ServerHandler {
             Ok(()) => reply.accept().await,
             Err(reason) => reply.reject(open_failure(reason)).await,
         }
+        Ok(())
+    }
+
+    /// The peer confirms what it has opened itself: nonsense, but russh queues it.
+    async fn channel_open_confirmation(
+        &mut self,
+        channel: ChannelId,
+        _max_packet_size: u32,
+        _window_size: u32,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.shared.taps.drain(channel);
         Ok(())
     }
 

@@ -99,15 +99,14 @@ where
         });
     });
 
-    let ended = |phase| {
-        let error = shared.taps.down_reason();
-        let error = error.unwrap_or_else(|| ConnectionError::Lost("the session ended".into()));
-        HandshakeError::Ended { phase, error }
-    };
     let keys = deadline.limit(Phase::Kex, args.timeouts.kex, &mut steps.keys).await?;
-    keys.map_err(|_| ended(Phase::Kex))?;
+    if keys.is_err() {
+        return Err(ended(Phase::Kex, &shared).await);
+    }
     let login = deadline.limit(Phase::Auth, args.timeouts.auth, &mut steps.login).await?;
-    let Login { user, method, peer_version, door } = login.map_err(|_| ended(Phase::Auth))?;
+    let Ok(Login { user, method, peer_version, door }) = login else {
+        return Err(ended(Phase::Auth, &shared).await);
+    };
 
     guard.keep_open();
     let facts = Facts {
@@ -120,6 +119,17 @@ where
     };
     let transport = Arc::new(ServerTransport { handle, shared, control, stats });
     Ok(Admitted { transport, budget, facts, door })
+}
+
+/// How long a session that has let go of its handler may take to say why.
+const REASON: Duration = Duration::from_secs(5);
+
+/// The session has ended. Its handler is dropped just before the reason is known.
+async fn ended(phase: Phase, shared: &Shared) -> HandshakeError {
+    let _ = tokio::time::timeout(REASON, shared.taps.until_down()).await;
+    let error = shared.taps.down_reason();
+    let error = error.unwrap_or_else(|| ConnectionError::Lost("the session ended".into()));
+    HandshakeError::Ended { phase, error }
 }
 
 /// The end of the login grace.
