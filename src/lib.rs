@@ -78,8 +78,9 @@ pub use handle::ConnectionRef;
 pub use port::event::ChannelMsg;
 #[cfg(feature = "server")]
 pub use server::{
-    Daemon, DaemonConfig, DaemonError, DaemonRef, ExecOutput, LoginAttempt, NewSession, Permissions, Router,
-    SessionKind, SessionRequest,
+    Daemon, DaemonConfig, DaemonCounters, DaemonError, DaemonInfo, DaemonRef, ExecOutput, LoginAttempt,
+    NewSession, Permissions, Router, ServeError, SessionEnd, SessionId, SessionInfo, SessionKind,
+    SessionRequest,
 };
 pub use supervised::{ChannelSpec, Incarnation, SupervisedRef};
 pub use wire::id::ChannelKey;

@@ -8,13 +8,13 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::clocks::{KeepaliveClock, RekeyClock, after};
+use super::clocks::{KeepaliveClock, LifeClock, RekeyClock, after};
 use super::table::{Entry, Table};
 use crate::behaviour::HandleTimeouts;
-use crate::config::{ChannelOptions, Keepalive, Limits, RekeyLimit, SlowConsumer, Timeouts};
+use crate::config::{ChannelOptions, Keepalive, LifeLimits, Limits, RekeyLimit, SlowConsumer, Timeouts};
 use crate::error::{CloseReason, ConnectionError, OpenError, Phase, StopReason};
 use crate::handle::msg::{AcceptCommand, ConnectionMsg, OpenCommand, OpenOutcome};
-use crate::observe::{ConnectionInfo, Counters, Facts, PhaseEvent};
+use crate::observe::{ConnectionInfo, Counters, Facts, Gauges, PhaseEvent};
 use crate::port::budget::{ChannelBudget, ConnectionBudget};
 use crate::port::{Keys, Port, PortSetup};
 use crate::transport::{OpenRefused, Transport, TransportEvent};
@@ -30,7 +30,9 @@ pub(crate) struct ConnectionArgs {
     pub(crate) limits: Limits,
     pub(crate) keepalive: Keepalive,
     pub(crate) rekey: RekeyLimit,
+    pub(crate) life: LifeLimits,
     pub(crate) keys: Arc<Keys>,
+    pub(crate) gauges: Arc<Gauges>,
     pub(crate) phases: watch::Sender<PhaseEvent>,
     /// What the actor does is recorded in this span.
     pub(crate) span: tracing::Span,
@@ -54,6 +56,7 @@ pub(super) struct State {
     pub(super) phase: Phase,
     pub(super) keepalive: KeepaliveClock,
     pub(super) rekey: RekeyClock,
+    pub(super) life: LifeClock,
     pub(super) rekeying: Option<Rekeying>,
     /// For how long reading had been stopped in total when the stall clock was last looked at.
     pub(super) shut_seen: Duration,
@@ -96,6 +99,7 @@ impl Actor for ConnectionActor {
             phase: Phase::Up,
             keepalive: KeepaliveClock::new(args.keepalive, now),
             rekey: RekeyClock::new(args.rekey, now),
+            life: LifeClock::new(args.life, now),
             rekeying: None,
             shut_seen: Duration::ZERO,
             pauses_seen: 0,
@@ -149,6 +153,7 @@ impl Actor for ConnectionActor {
                 state.end_if_idle(&myself);
             }
         }
+        state.note_use(&myself);
         Ok(())
     }
 
@@ -169,6 +174,7 @@ impl Actor for ConnectionActor {
             SupervisionEvent::ActorFailed(who, _) => state.actor_ended(&myself, &who),
             _ => {}
         }
+        state.note_use(&myself);
         Ok(())
     }
 
@@ -266,7 +272,7 @@ impl State {
             high_water: options.high_water,
             fail_over_budget: options.slow_consumer == SlowConsumer::Fail,
             close_timeout: self.args.timeouts.close,
-            epoch: self.epoch,
+            gauges: Arc::clone(&self.args.gauges),
             on_gone: Box::new(move || {
                 let _ = myself.cast(ConnectionMsg::Gone(key));
             }),
@@ -413,7 +419,7 @@ impl State {
         }
         let transport = Arc::clone(&self.args.transport);
         tokio::spawn(async move {
-            let farewell = transport.disconnect(DisconnectCode::BY_APPLICATION, "closed by the application");
+            let farewell = transport.disconnect(DisconnectCode::BY_APPLICATION, farewell_text(&reason));
             let _ = tokio::time::timeout(patience, farewell).await;
             transport.abort(reason);
         });
@@ -476,6 +482,7 @@ impl State {
             peer_addr: facts.peer_addr,
             local_addr: facts.local_addr,
             uptime: self.epoch.elapsed(),
+            idle: self.args.gauges.idle(),
             counters: Counters {
                 bytes_in: traffic.bytes_in,
                 bytes_out: traffic.bytes_out,
@@ -486,5 +493,14 @@ impl State {
             },
             channels: self.table.info(),
         }
+    }
+}
+
+/// What a peer is told.
+const fn farewell_text(reason: &ConnectionError) -> &'static str {
+    match reason {
+        ConnectionError::Idle { .. } => "no channel for too long",
+        ConnectionError::Expired { .. } => "the connection has reached its greatest age",
+        _ => "closed by the application",
     }
 }

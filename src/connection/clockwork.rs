@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::actor::{Rekeying, State};
-use super::clocks::{KeepaliveStep, after};
+use super::clocks::{KeepaliveStep, LifeStep, after};
 use crate::error::{CloseReason, ConnectionError, Phase};
 use crate::handle::msg::ConnectionMsg;
 
@@ -29,6 +29,7 @@ impl State {
             self.check_keepalive(myself, now),
             self.check_rekey(myself, now),
             self.check_stall(now),
+            self.check_life(myself, now),
         ];
         if let Some(at) = wakes.into_iter().flatten().min() {
             self.wake_at(myself, at.max(now + Duration::from_millis(1)));
@@ -70,6 +71,29 @@ impl State {
                 self.down(reason);
                 myself.stop(None);
                 None
+            }
+        }
+    }
+
+    /// Keeps account of whether there are channels, and looks at the clocks when that has changed.
+    pub(super) fn note_use(&mut self, myself: &ActorRef<ConnectionMsg>) {
+        self.args.gauges.set_channels(self.table.len(), self.counters.channels_opened);
+        if self.life.note(Instant::now(), !self.table.is_idle()) {
+            self.args.gauges.used();
+            self.tick(myself);
+        }
+    }
+
+    fn check_life(&mut self, myself: &ActorRef<ConnectionMsg>, now: Instant) -> Option<Instant> {
+        if self.closing.is_some() {
+            return None;
+        }
+        match self.life.step(now) {
+            LifeStep::Wait(at) => Some(at),
+            LifeStep::Over(reason) => {
+                tracing::info!(%reason, "ending the connection");
+                self.close(myself, reason);
+                self.deadline
             }
         }
     }
