@@ -10,14 +10,18 @@
 
 use std::process::ExitCode;
 
+mod caps;
+mod clocks;
 mod idle;
 #[path = "../kit/mod.rs"]
 mod kit;
+mod life;
 mod limits;
 mod openssh;
 mod ours;
 mod programs;
 mod replies;
+mod sessions;
 mod streams;
 mod support;
 
@@ -27,7 +31,11 @@ fn main() -> ExitCode {
         ours::trials(),
         replies::trials(),
         limits::trials(),
+        sessions::trials(),
         streams::trials(),
+        caps::trials(),
+        clocks::trials(),
+        life::trials(),
         idle::trials(),
     ];
     kit::run(trials.into_iter().flatten().collect())

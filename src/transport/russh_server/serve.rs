@@ -115,17 +115,18 @@ where
         HandshakeError::Ended { phase, error }
     };
     args.phases.send_replace(PhaseEvent::new(Phase::Kex));
-    let keys = deadline.limit(Phase::Kex, args.timeouts.kex, &mut steps.keys).await?;
-    keys.map_err(|_| ended(Phase::Kex))?;
-    args.phases.send_replace(PhaseEvent::new(Phase::Auth));
-    let login = match deadline.limit(Phase::Auth, args.timeouts.auth, &mut steps.login).await {
-        Ok(login) => login,
-        Err(too_late) => {
-            say_goodbye(&handle, &shared).await;
-            return Err(too_late);
-        }
+    let login = async {
+        let keys = deadline.limit(Phase::Kex, args.timeouts.kex, &mut steps.keys).await?;
+        keys.map_err(|_| ended(Phase::Kex))?;
+        args.phases.send_replace(PhaseEvent::new(Phase::Auth));
+        let login = deadline.limit(Phase::Auth, args.timeouts.auth, &mut steps.login).await?;
+        login.map_err(|_| ended(Phase::Auth))
     };
-    let Login { user, method, peer_version, door } = login.map_err(|_| ended(Phase::Auth))?;
+    let login = login.await;
+    if matches!(login, Err(HandshakeError::Timeout { .. })) {
+        say_goodbye(&handle, &shared).await;
+    }
+    let Login { user, method, peer_version, door } = login?;
 
     guard.keep_open();
     let facts = Facts {
@@ -140,8 +141,8 @@ where
     Ok(Admitted { transport, budget, facts, door })
 }
 
-/// Tells a peer that has taken too long to log in. russh does so between two messages; a peer for which it waits is
-/// not told.
+/// Tells a peer that has taken too long to log in. russh does so between two messages and not in a key exchange; who is
+/// not told by then is cut off.
 async fn say_goodbye(handle: &Handle, shared: &Shared) {
     let farewell = async {
         let text = "the time to log in is over".to_owned();
