@@ -12,6 +12,7 @@ use ractor_ssh::wire::keys::generate_ed25519;
 use ractor_ssh::{Client, ConnectionRef, Daemon, DaemonConfig, DaemonError, ServeError};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::child::starving;
 use crate::kit::{Peer, peer_test};
 use crate::ours::{Quiet, Report, Reports};
 use crate::programs::router;
@@ -26,6 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("a_daemon_listens_on_every_address_given", NONE, several_addresses),
         peer_test("a_stopped_listener_leaves_connections_alone_and_its_port_free", NONE, stop_listener),
         peer_test("a_killed_acceptor_is_started_again_and_nobody_notices", NONE, killed_acceptor),
+        peer_test("a_daemon_without_a_free_file_descriptor_accepts_again_when_there_is_one", NONE, starving),
         peer_test("a_daemon_whose_actor_is_killed_stops", NONE, killed_daemon),
         peer_test("stopping_tells_every_channel_and_leaves_nothing", NONE, stop),
         peer_test("a_drain_lets_channels_finish_and_takes_nothing_new", NONE, drain),

@@ -11,6 +11,7 @@
 use std::process::ExitCode;
 
 mod caps;
+mod child;
 mod clocks;
 mod idle;
 #[path = "../kit/mod.rs"]
@@ -26,6 +27,9 @@ mod streams;
 mod support;
 
 fn main() -> ExitCode {
+    if let Some(code) = child::main() {
+        return code;
+    }
     let trials = [
         openssh::trials(),
         ours::trials(),
