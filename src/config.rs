@@ -171,6 +171,40 @@ impl Default for RekeyLimit {
     }
 }
 
+/// When a connection ends although both sides are well. Everything is as good as never by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LifeLimits {
+    /// So long after it came up, if no channel was opened.
+    pub(crate) first_channel: Duration,
+    /// So long after its last channel ended.
+    pub(crate) unused: Duration,
+    /// So long after it came up, whatever it does.
+    pub(crate) lifetime: Duration,
+}
+
+impl Default for LifeLimits {
+    fn default() -> Self {
+        Self { first_channel: Duration::MAX, unused: Duration::MAX, lifetime: Duration::MAX }
+    }
+}
+
+impl LifeLimits {
+    /// Names the first limit of 0, which nothing could meet.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let limits = [
+            ("initial_idle_timeout", self.first_channel),
+            ("idle_timeout", self.unused),
+            ("max_lifetime", self.lifetime),
+        ];
+        match limits.into_iter().find(|(_, limit)| limit.is_zero()) {
+            Some((field, _)) => {
+                Err(ConfigError::new(field, "is 0", "give a time, Duration::MAX for no limit"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 /// Bounds on what one connection may hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -101,6 +101,18 @@ pub enum ConnectionError {
         /// The limit that was reached.
         after: Duration,
     },
+    /// It had no channel for too long, and we ended it.
+    #[error("the connection had no channel for {after:?}")]
+    Idle {
+        /// The limit that was reached.
+        after: Duration,
+    },
+    /// It was up for as long as it may be, and we ended it.
+    #[error("the connection has reached its greatest age of {after:?}")]
+    Expired {
+        /// The limit that was reached.
+        after: Duration,
+    },
     /// The peer broke the protocol.
     #[error("protocol error: {0}")]
     Protocol(Arc<str>),
@@ -114,7 +126,7 @@ impl ConnectionError {
     #[must_use]
     pub const fn origin(&self) -> Origin {
         match self {
-            Self::Closed => Origin::Local,
+            Self::Closed | Self::Idle { .. } | Self::Expired { .. } => Origin::Local,
             Self::ActorGone(_) => Origin::Library,
             _ => Origin::Remote,
         }

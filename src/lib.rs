@@ -81,8 +81,9 @@ pub use handle::ConnectionRef;
 pub use port::event::ChannelMsg;
 #[cfg(feature = "server")]
 pub use server::{
-    Daemon, DaemonConfig, DaemonError, DaemonRef, ExecOutput, LoginAttempt, NewSession, Permissions, Router,
-    SessionKind, SessionRequest,
+    Daemon, DaemonConfig, DaemonCounters, DaemonError, DaemonInfo, DaemonRef, ExecOutput, LoginAttempt,
+    NewSession, Permissions, Router, ServeError, SessionEnd, SessionId, SessionInfo, SessionKind,
+    SessionRequest,
 };
 #[cfg(feature = "sftp")]
 pub use subsystem::Sftp;

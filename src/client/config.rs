@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::auth::Auth;
-use crate::config::{Keepalive, Limits, RekeyLimit, Timeouts};
+use crate::config::{Keepalive, LifeLimits, Limits, RekeyLimit, Timeouts};
 use crate::error::ConfigError;
 use crate::host_key::HostKeyPolicy;
 use crate::transport::russh_client::{AlgorithmLists, BannerHook};
@@ -24,6 +25,7 @@ pub struct ClientConfig {
     pub(super) limits: Limits,
     pub(super) keepalive: Keepalive,
     pub(super) rekey: RekeyLimit,
+    pub(super) life: LifeLimits,
     pub(super) algorithms: AlgorithmLists,
     pub(super) client_id: String,
     pub(super) banner: Option<BannerHook>,
@@ -53,6 +55,7 @@ impl ClientConfig {
             limits: Limits::default(),
             keepalive: Keepalive::default(),
             rekey: RekeyLimit::default(),
+            life: LifeLimits::default(),
             algorithms: AlgorithmLists::default(),
             client_id: concat!("ractor-ssh_", env!("CARGO_PKG_VERSION")).to_owned(),
             banner: None,
@@ -105,6 +108,16 @@ impl ClientConfig {
     #[must_use]
     pub const fn rekey(mut self, limit: RekeyLimit) -> Self {
         self.rekey = limit;
+        self
+    }
+
+    /// Ends a connection that has no channel for so long, from the start or since the last one ended, with
+    /// [`ConnectionError::Idle`](crate::error::ConnectionError::Idle). Keepalives and global requests are no use of it.
+    /// Default `Duration::MAX`: never.
+    #[must_use]
+    pub const fn idle_timeout(mut self, limit: Duration) -> Self {
+        self.life.first_channel = limit;
+        self.life.unused = limit;
         self
     }
 
@@ -181,6 +194,7 @@ impl ClientConfig {
         self.timeouts.check()?;
         self.keepalive.check()?;
         self.rekey.check()?;
+        self.life.check()?;
         self.algorithms.check()?;
         self.auth.check(&self.user)
     }

@@ -1,11 +1,12 @@
-//! The clocks of a connection: keepalive, key re-exchange, stalled consumers. Values in, decisions out; the time
-//! is given, nothing here waits.
+//! The clocks of a connection: keepalive, key re-exchange, the end of what is not used or too old. Values in, decisions
+//! out; the time is given, nothing here waits.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config::{Keepalive, RekeyLimit};
+use crate::config::{Keepalive, LifeLimits, RekeyLimit};
+use crate::error::ConnectionError;
 use crate::transport::Traffic;
 
 /// As good as never.
@@ -103,6 +104,52 @@ impl RekeyClock {
             return after(self.since, self.limit.time);
         }
         after(self.since, self.limit.time).min(now + if busy { BUSY } else { QUIET })
+    }
+}
+
+/// Ends a connection that nobody uses, or that is too old.
+#[derive(Debug)]
+pub(super) struct LifeClock {
+    limits: LifeLimits,
+    up_since: Instant,
+    /// Since when there is no channel, and how long that may last.
+    unused: Option<(Instant, Duration)>,
+}
+
+/// What the life clock wants.
+#[derive(Debug, Clone)]
+pub(super) enum LifeStep {
+    /// Nothing until then.
+    Wait(Instant),
+    /// The connection ends, for this reason.
+    Over(ConnectionError),
+}
+
+impl LifeClock {
+    pub(super) const fn new(limits: LifeLimits, now: Instant) -> Self {
+        Self { limits, up_since: now, unused: Some((now, limits.first_channel)) }
+    }
+
+    /// Whether there are channels at the moment. True when that is news.
+    pub(super) const fn note(&mut self, now: Instant, in_use: bool) -> bool {
+        if in_use != self.unused.is_some() {
+            return false;
+        }
+        self.unused = if in_use { None } else { Some((now, self.limits.unused)) };
+        true
+    }
+
+    pub(super) fn step(&self, now: Instant) -> LifeStep {
+        let oldest = after(self.up_since, self.limits.lifetime);
+        if now >= oldest {
+            return LifeStep::Over(ConnectionError::Expired { after: self.limits.lifetime });
+        }
+        let Some((since, limit)) = self.unused else { return LifeStep::Wait(oldest) };
+        let unused = after(since, limit);
+        if now >= unused {
+            return LifeStep::Over(ConnectionError::Idle { after: limit });
+        }
+        LifeStep::Wait(oldest.min(unused))
     }
 }
 

@@ -57,6 +57,8 @@ pub struct ConnectionInfo {
     pub local_addr: Option<SocketAddr>,
     /// For how long it has been up.
     pub uptime: Duration,
+    /// For how long no channel has carried anything, or none was there. Keepalives do not count.
+    pub idle: Duration,
     /// What was counted so far.
     pub counters: Counters,
     /// Its channels, oldest first.

@@ -19,7 +19,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use tokio::sync::{Notify, SetOnce, oneshot};
-use tokio::time::Instant;
 
 use super::budget::ChannelBudget;
 use super::event::ChannelMsg;
@@ -27,6 +26,7 @@ use super::inbox::{Inbox, Notice};
 use super::link::Link;
 use super::outbox::{Outbox, Outgoing};
 use crate::error::{CloseReason, ConnectionError, RequestError, SendErrorKind, StopReason};
+use crate::observe::Gauges;
 use crate::wire::codes::DataType;
 use crate::wire::id::ChannelKey;
 use crate::wire::request::ChannelRequest;
@@ -47,8 +47,8 @@ pub(crate) struct PortSetup {
     pub(crate) fail_over_budget: bool,
     /// How long a graceful close may wait for queued data, and then for the peer's CLOSE.
     pub(crate) close_timeout: Duration,
-    /// For the account of last activity.
-    pub(crate) epoch: Instant,
+    /// Of the connection; for the account of last use.
+    pub(crate) gauges: Arc<Gauges>,
     pub(crate) on_gone: OnGone,
 }
 
@@ -63,7 +63,7 @@ impl std::fmt::Debug for PortSetup {
 pub(crate) struct PortCounters {
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_out: AtomicU64,
-    /// Milliseconds after the connection's epoch.
+    /// Milliseconds after the epoch of the connection's gauges.
     pub(crate) last_activity: AtomicU64,
 }
 
@@ -83,7 +83,7 @@ pub(crate) struct Port {
     link: OnceLock<Box<dyn Link>>,
     fail_over_budget: bool,
     close_timeout: Duration,
-    epoch: Instant,
+    gauges: Arc<Gauges>,
     runtime: tokio::runtime::Handle,
     /// The driver must drop what it holds and close now.
     abort: Notify,
@@ -110,11 +110,11 @@ impl Port {
             key: setup.key,
             inbox: Inbox::new(setup.budget),
             outbox: Outbox::new(setup.high_water),
-            counters: PortCounters::default(),
+            counters: PortCounters { last_activity: setup.gauges.used().into(), ..PortCounters::default() },
             link: OnceLock::new(),
             fail_over_budget: setup.fail_over_budget,
             close_timeout: setup.close_timeout,
-            epoch: setup.epoch,
+            gauges: setup.gauges,
             runtime: tokio::runtime::Handle::current(),
             abort: Notify::new(),
             aborted: AtomicBool::new(false),
@@ -291,8 +291,7 @@ impl Port {
 
     /// For how long nothing was sent or received.
     pub(crate) fn idle(&self) -> Duration {
-        let last = Duration::from_millis(self.counters.last_activity.load(Ordering::Relaxed));
-        self.epoch.elapsed().saturating_sub(last)
+        self.gauges.since(self.counters.last_activity.load(Ordering::Relaxed))
     }
 
     fn hang_up(self: &Arc<Self>, reason: CloseReason) {
@@ -462,7 +461,6 @@ impl Port {
     }
 
     fn touch(&self) {
-        let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.counters.last_activity.store(now, Ordering::Relaxed);
+        self.counters.last_activity.store(self.gauges.used(), Ordering::Relaxed);
     }
 }

@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::caps::CapLimits;
+use super::hooks::Hooks;
 use super::login::Logins;
 use super::router::Sessions;
-use crate::config::{ChannelOptions, Keepalive, Limits, RekeyLimit, Timeouts};
+use crate::config::{ChannelOptions, Keepalive, LifeLimits, Limits, RekeyLimit, Timeouts};
 use crate::error::ConfigError;
 use crate::wire::keys::PrivateKey;
 
@@ -21,13 +23,16 @@ mod logins;
 /// needs. Limits and deadlines have defaults; see each setter.
 #[derive(Clone)]
 pub struct DaemonConfig {
-    pub(in crate::server) listen: SocketAddr,
+    pub(in crate::server) listen: Vec<SocketAddr>,
+    #[cfg(unix)]
+    pub(in crate::server) listen_unix: Vec<std::path::PathBuf>,
     pub(in crate::server) host_keys: Vec<PrivateKey>,
     pub(in crate::server) logins: Logins,
     pub(in crate::server) sessions: Sessions,
     pub(in crate::server) login_grace: Duration,
-    pub(in crate::server) max_connections: usize,
-    pub(in crate::server) max_unauthenticated: usize,
+    pub(in crate::server) caps: CapLimits,
+    pub(in crate::server) life: LifeLimits,
+    pub(in crate::server) hooks: Hooks,
     pub(in crate::server) max_auth_attempts: usize,
     pub(in crate::server) timeouts: Timeouts,
     pub(in crate::server) limits: Limits,
@@ -47,17 +52,32 @@ impl fmt::Debug for DaemonConfig {
 }
 
 impl DaemonConfig {
-    /// For one address. With port 0 the operating system chooses; [`DaemonRef::local_addr`](super::DaemonRef) tells.
+    /// For one TCP address; [`listen`](Self::listen) adds others. With port 0 the operating system chooses;
+    /// [`DaemonRef::local_addr`](super::DaemonRef::local_addr) tells.
     #[must_use]
     pub fn new(listen: impl Into<SocketAddr>) -> Self {
+        Self::unbound().listen(listen)
+    }
+
+    /// For no address: a daemon that serves only the streams it is [given](super::DaemonRef::serve), or listens on Unix
+    /// sockets only.
+    #[must_use]
+    pub fn unbound() -> Self {
         Self {
-            listen: listen.into(),
+            listen: Vec::new(),
+            #[cfg(unix)]
+            listen_unix: Vec::new(),
             host_keys: Vec::new(),
             logins: Logins::default(),
             sessions: Sessions::Routed(Arc::default()),
             login_grace: Duration::from_secs(120),
-            max_connections: 1024,
-            max_unauthenticated: 64,
+            caps: CapLimits::default(),
+            life: LifeLimits {
+                first_channel: Duration::from_secs(120),
+                unused: Duration::from_secs(15 * 60),
+                ..LifeLimits::default()
+            },
+            hooks: Hooks::default(),
             max_auth_attempts: 6,
             timeouts: Timeouts::default(),
             limits: Limits::server(),
@@ -91,12 +111,8 @@ impl DaemonConfig {
             let problem = format!("the {} key is encrypted", key.algorithm());
             return Err(ConfigError::new("host_key", problem, "decrypt it first"));
         }
-        let zero = [
-            ("max_connections", self.max_connections == 0),
-            ("max_unauthenticated", self.max_unauthenticated == 0),
-            ("max_auth_attempts", self.max_auth_attempts == 0),
-            ("login_grace", self.login_grace.is_zero()),
-        ];
+        let zero =
+            [("max_auth_attempts", self.max_auth_attempts == 0), ("login_grace", self.login_grace.is_zero())];
         if let Some((field, _)) = zero.into_iter().find(|(_, is_zero)| *is_zero) {
             return Err(ConfigError::new(field, "is 0: nobody could log in", "give at least 1"));
         }
@@ -112,6 +128,11 @@ impl DaemonConfig {
         if let Sessions::Routed(router) = &self.sessions {
             router.check()?;
         }
+        self.caps.check()?;
+        self.life.check()?;
+        self.timeouts.check()?;
+        self.keepalive.check()?;
+        self.rekey.check()?;
         self.channel_options.check()?;
         self.limits.check()
     }

@@ -9,17 +9,17 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use ractor::ActorRef;
-use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::sync::{oneshot, watch};
 
 use super::permissions::Permissions;
 use super::request::{NewSession, SessionKind, SessionRequest};
 use super::router::{Router, Sessions, guarded};
 use crate::behaviour::HandleTimeouts;
 use crate::config::{ChannelOptions, SlowConsumer, WindowAdjust};
-use crate::error::{CloseReason, OpenError, StopReason};
+use crate::error::{CloseReason, OpenError, Phase, StopReason};
 use crate::handle::msg::{AcceptCommand, ConnectionMsg, StartChannel};
 use crate::handle::roster::Parent;
+use crate::observe::{Gauges, PhaseEvent};
 use crate::port::budget::{ChannelBudget, ConnectionBudget};
 use crate::port::event::ChannelMsg;
 use crate::port::{Keys, Port, PortSetup};
@@ -36,6 +36,8 @@ pub(super) struct ConnectionDoor {
     pub(super) actor: ActorRef<ConnectionMsg>,
     pub(super) budget: Arc<ConnectionBudget>,
     pub(super) keys: Arc<Keys>,
+    pub(super) gauges: Arc<Gauges>,
+    pub(super) phase: watch::Receiver<PhaseEvent>,
     pub(super) slots: Slots,
     pub(super) sessions: Sessions,
     pub(super) options: ChannelOptions,
@@ -47,6 +49,9 @@ pub(super) struct ConnectionDoor {
 
 impl Door for ConnectionDoor {
     fn open_session(&mut self) -> Result<NewChannel, OpenFailureReason> {
+        if self.phase.borrow().phase != Phase::Up {
+            return Err(OpenFailureReason::AdministrativelyProhibited);
+        }
         let slot = self.slots.take().ok_or(OpenFailureReason::ResourceShortage)?;
         let adjust = self.options.window_adjust;
         let (start, guest): (Box<dyn StartChannel>, Box<dyn Guest>) = match &self.sessions {
@@ -78,7 +83,7 @@ impl ConnectionDoor {
             high_water: self.options.high_water,
             fail_over_budget: self.options.slow_consumer == SlowConsumer::Fail,
             close_timeout: self.close_timeout,
-            epoch: Instant::now(),
+            gauges: Arc::clone(&self.gauges),
             on_gone: Box::new(move || {
                 let _ = actor.cast(ConnectionMsg::Gone(key));
             }),

@@ -10,26 +10,38 @@
 
 use std::process::ExitCode;
 
+mod caps;
+mod child;
+mod clocks;
 mod idle;
 #[path = "../kit/mod.rs"]
 mod kit;
+mod life;
 mod limits;
 mod openssh;
 mod ours;
 mod programs;
 mod replies;
+mod sessions;
 mod sftp;
 mod streams;
 mod support;
 
 fn main() -> ExitCode {
+    if let Some(code) = child::main() {
+        return code;
+    }
     let trials = [
         openssh::trials(),
         ours::trials(),
         replies::trials(),
         limits::trials(),
+        sessions::trials(),
         streams::trials(),
         sftp::trials(),
+        caps::trials(),
+        clocks::trials(),
+        life::trials(),
         idle::trials(),
     ];
     kit::run(trials.into_iter().flatten().collect())

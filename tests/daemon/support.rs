@@ -24,14 +24,23 @@ pub(crate) struct Served {
 
 /// A configuration that lets in one key, and the key.
 pub(crate) fn config() -> (DaemonConfig, PublicKey, PrivateKey) {
+    set_up(DaemonConfig::new(([127, 0, 0, 1], 0)))
+}
+
+/// Adds a host key and a key that is let in.
+pub(crate) fn set_up(config: DaemonConfig) -> (DaemonConfig, PublicKey, PrivateKey) {
     let (host_key, identity) = (generate_ed25519(), generate_ed25519());
     let public = host_key.public_key().clone();
-    let known = identity.public_key().key_data().clone();
-    let config = DaemonConfig::new(([127, 0, 0, 1], 0)).host_key(host_key).public_key(move |attempt, key| {
+    (let_in(config.host_key(host_key), identity.public_key()), public, identity)
+}
+
+/// Lets in one key.
+pub(crate) fn let_in(config: DaemonConfig, key: &PublicKey) -> DaemonConfig {
+    let known = key.key_data().clone();
+    config.public_key(move |attempt, key| {
         let yes = attempt.user == USER && *key.key_data() == known;
         async move { yes }
-    });
-    (config, public, identity)
+    })
 }
 
 impl Served {
@@ -161,4 +170,28 @@ impl Ssh {
 /// Fails what takes longer than any of these tests should.
 pub(crate) async fn soon<F: Future>(work: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(30), work).await.expect("not done in 30 s")
+}
+
+/// SSH_MSG_IGNORE without encryption (RFC 4253 sections 6 and 11.2).
+pub(crate) fn ignore_packet() -> Vec<u8> {
+    let mut packet = vec![0, 0, 0, 12, 6, 2, 0, 0, 0, 0];
+    packet.resize(16, 0);
+    packet
+}
+
+/// Waits for something that happens without anybody saying so.
+pub(crate) async fn eventually(mut happened: impl FnMut() -> bool) {
+    soon(async {
+        while !happened() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+/// Everything a stream brings until its end, which it must have.
+pub(crate) async fn read_all(mut stream: impl tokio::io::AsyncRead + Unpin) -> String {
+    let mut bytes = Vec::new();
+    tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut bytes).await.unwrap();
+    String::from_utf8(bytes).unwrap()
 }

@@ -34,11 +34,6 @@ impl Failure {
     pub(super) fn into_packet(self, id: u32) -> Packet {
         Packet::status(id, self.code, &self.message, "")
     }
-
-    #[cfg(test)]
-    pub(super) const fn code(&self) -> StatusCode {
-        self.code
-    }
 }
 
 /// Says what the system said. Its messages name no file.

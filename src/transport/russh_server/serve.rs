@@ -4,22 +4,28 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use russh::Disconnect;
+use russh::server::Handle;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::config::ServerSetup;
 use super::handler::{Login, ServerHandler, Shared};
+use super::meter::Meter;
 use super::replies::Replies;
 use super::transport::ServerTransport;
 use crate::config::{Limits, Timeouts};
 use crate::error::{ConnectionError, Phase};
-use crate::observe::Facts;
+use crate::observe::{Facts, PhaseEvent};
 use crate::port::budget::{ChannelBudget, ConnectionBudget, OutboundCredit};
 use crate::transport::door::{Door, Gatekeeper};
 use crate::transport::pump::{Pump, PumpConfig};
 use crate::transport::russh_common::{CloseOnDrop, Ending, Taps, convert};
 use crate::transport::{EventSink, Transport};
+
+/// How long a peer that is told of its end is waited for.
+const FAREWELL: Duration = Duration::from_millis(250);
 
 /// What it takes to serve one byte stream.
 pub(crate) struct Serve<'a, IO> {
@@ -31,6 +37,9 @@ pub(crate) struct Serve<'a, IO> {
     /// When the peer must be logged in, whatever it does.
     pub(crate) deadline: Instant,
     pub(crate) addresses: (Option<SocketAddr>, Option<SocketAddr>),
+    /// Where the phases of the handshake are published.
+    pub(crate) phases: &'a watch::Sender<PhaseEvent>,
+    pub(crate) meter: &'a Meter,
     pub(crate) events: EventSink,
 }
 
@@ -74,6 +83,7 @@ where
     let pump = Pump::new(args.io, &pump_config, Arc::clone(&budget), Arc::clone(&credit));
     let (control, stats) = (pump.control(), pump.stats());
     let guard = CloseOnDrop::new(&control);
+    args.meter.set(Arc::clone(&stats));
     let early = ChannelBudget::new(Arc::clone(&budget), args.limits.inbound_budget);
     let shared = Arc::new(Shared {
         taps: Taps::new(early, args.limits.window),
@@ -99,14 +109,23 @@ where
         });
     });
 
-    let keys = deadline.limit(Phase::Kex, args.timeouts.kex, &mut steps.keys).await?;
-    if keys.is_err() {
-        return Err(ended(Phase::Kex, &shared).await);
-    }
-    let login = deadline.limit(Phase::Auth, args.timeouts.auth, &mut steps.login).await?;
-    let Ok(Login { user, method, peer_version, door }) = login else {
-        return Err(ended(Phase::Auth, &shared).await);
+    args.phases.send_replace(PhaseEvent::new(Phase::Kex));
+    let login = async {
+        let keys = deadline.limit(Phase::Kex, args.timeouts.kex, &mut steps.keys).await?;
+        if keys.is_err() {
+            return Err(ended(Phase::Kex, &shared).await);
+        }
+        args.phases.send_replace(PhaseEvent::new(Phase::Auth));
+        match deadline.limit(Phase::Auth, args.timeouts.auth, &mut steps.login).await? {
+            Ok(login) => Ok(login),
+            Err(_) => Err(ended(Phase::Auth, &shared).await),
+        }
     };
+    let login = login.await;
+    if matches!(login, Err(HandshakeError::Timeout { .. })) {
+        say_goodbye(&handle, &shared).await;
+    }
+    let Login { user, method, peer_version, door } = login?;
 
     guard.keep_open();
     let facts = Facts {
@@ -132,6 +151,18 @@ async fn ended(phase: Phase, shared: &Shared) -> HandshakeError {
     HandshakeError::Ended { phase, error }
 }
 
+/// Tells a peer that has taken too long to log in. russh does so between two messages and not in a key exchange; who is
+/// not told by then is cut off.
+async fn say_goodbye(handle: &Handle, shared: &Shared) {
+    let farewell = async {
+        let text = "the time to log in is over".to_owned();
+        if handle.disconnect(Disconnect::ByApplication, text, String::new()).await.is_ok() {
+            shared.taps.until_down().await;
+        }
+    };
+    let _ = tokio::time::timeout(FAREWELL, farewell).await;
+}
+
 /// The end of the login grace.
 struct Deadline(Instant);
 
@@ -143,7 +174,8 @@ impl Deadline {
         after: Duration,
         work: F,
     ) -> Result<F::Output, HandshakeError> {
-        let until = self.0.min(Instant::now() + after);
-        tokio::time::timeout_at(until, work).await.map_err(|_| HandshakeError::Timeout { phase, after })
+        let start = Instant::now();
+        let after = after.min(self.0.saturating_duration_since(start));
+        tokio::time::timeout(after, work).await.map_err(|_| HandshakeError::Timeout { phase, after })
     }
 }
