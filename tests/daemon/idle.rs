@@ -7,7 +7,7 @@ use futures::stream::{self, StreamExt};
 use libtest_mimic::Trial;
 use ractor_ssh::config::Limits;
 use ractor_ssh::error::Phase;
-use ractor_ssh::{ChannelMsg, Client, ConnectionRef};
+use ractor_ssh::{ChannelMsg, Client};
 use tokio::sync::mpsc;
 
 use crate::child::{Apart, raise_file_limit};
