@@ -65,7 +65,7 @@ async fn half() {
         peer.until_closed().await;
         let kept = start.elapsed();
         assert!(kept >= limit && kept < limit * 10, "{bytes:?}: {kept:?}");
-        target.says_why(peer.local_addr(), "took longer than").await;
+        target.says_why(peer.local_addr(), "was not done in").await;
     }
 }
 

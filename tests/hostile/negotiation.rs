@@ -283,6 +283,6 @@ async fn standstill() {
         let _ = peer.until_gone().await;
         let kept = start.elapsed();
         assert!(kept >= limit && kept < limit * 10, "{kept:?}");
-        target.says_why(peer.local_addr(), "took longer than").await;
+        target.says_why(peer.local_addr(), "was not done in").await;
     }
 }

@@ -233,7 +233,7 @@ async fn grace() {
         while peer.send(&payload).await.is_ok() && !peer.ends_within(Duration::from_millis(20)).await {}
         let kept = start.elapsed();
         assert!(kept >= grace && kept < grace * 4, "{kept:?}");
-        target.says_why(peer.local_addr(), "took longer than").await;
+        target.says_why(peer.local_addr(), "was not done in").await;
     }
 }
 
