@@ -210,4 +210,36 @@ mod tests {
         clock.done(start + 60 * SECOND, at(100, 100));
         assert!(!clock.is_due(start + 61 * SECOND, at(199, 150)));
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_without_a_channel_is_over_at_the_limit_that_applies() {
+        let start = Instant::now();
+        let limits = LifeLimits { first_channel: 10 * SECOND, unused: 100 * SECOND, lifetime: 1000 * SECOND };
+        let idle = |step| match step {
+            LifeStep::Over(ConnectionError::Idle { after }) => Some(after),
+            _ => None,
+        };
+        let waits = |step| match step {
+            LifeStep::Wait(at) => Some(at - start),
+            LifeStep::Over(_) => None,
+        };
+        let mut clock = LifeClock::new(limits, start);
+        assert_eq!(waits(clock.step(start)), Some(10 * SECOND));
+        assert_eq!(idle(clock.step(start + 10 * SECOND)), Some(10 * SECOND));
+        assert!(clock.note(start + 5 * SECOND, true) && !clock.note(start + 6 * SECOND, true));
+        assert_eq!(waits(clock.step(start + 500 * SECOND)), Some(1000 * SECOND));
+        assert!(clock.note(start + 500 * SECOND, false) && !clock.note(start + 550 * SECOND, false));
+        assert_eq!(waits(clock.step(start + 599 * SECOND)), Some(600 * SECOND));
+        assert_eq!(idle(clock.step(start + 600 * SECOND)), Some(100 * SECOND));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_in_use_is_over_at_its_greatest_age() {
+        let start = Instant::now();
+        let mut clock = LifeClock::new(LifeLimits { lifetime: SECOND, ..LifeLimits::default() }, start);
+        clock.note(start, true);
+        assert!(matches!(clock.step(start), LifeStep::Wait(at) if at == start + SECOND));
+        let over = clock.step(start + SECOND);
+        assert!(matches!(over, LifeStep::Over(ConnectionError::Expired { after }) if after == SECOND));
+    }
 }

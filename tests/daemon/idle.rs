@@ -8,15 +8,18 @@ use libtest_mimic::Trial;
 use ractor_ssh::config::Limits;
 use ractor_ssh::error::Phase;
 use ractor_ssh::{ChannelMsg, Client};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
 use crate::child::{Apart, raise_file_limit};
 use crate::kit::{Peer, peer_test_within};
 use crate::ours::{Quiet, Report, Reports, Tell};
 use crate::support::{Served, soon};
 
+/// One at a time, or memory is counted that is the other's.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
 pub(crate) fn trials() -> Vec<Trial> {
-    let limit = Duration::from_secs(300);
+    let limit = Duration::from_secs(600);
     let none: [Peer; 0] = [];
     let name = "ten_thousand_idle_channels_on_one_connection";
     vec![
@@ -29,6 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// Prints what a channel costs, both sides of it together: an actor and a russh channel each.
 async fn ten_thousand() {
     const COUNT: usize = 10_000;
+    let _alone = ALONE.lock().await;
     let reports = Reports::default();
     let sender = reports.sender();
     let served =
@@ -59,6 +63,7 @@ async fn ten_thousand() {
 /// Prints what a connection and a channel cost a daemon that is a process of its own.
 async fn thousand() {
     const COUNT: usize = 1_000;
+    let _alone = ALONE.lock().await;
     let files = raise_file_limit();
     assert!(files > 2 * COUNT as u64, "only {files} files may be open; raise the hard limit");
     let daemon = Apart::start().await;
