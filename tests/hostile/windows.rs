@@ -82,7 +82,7 @@ async fn overflow() {
     let grant = to_channel(number::WINDOW_ADJUST, chan.theirs).u32(u32::MAX);
     peer.send_all((0..1000).map(|_| &grant)).await.unwrap();
     let mut seen = 0;
-    while seen < 64 * MIB {
+    while seen < 8 * MIB {
         seen += peer.wait_for(number::CHANNEL_DATA).await.unwrap().len();
     }
     peer.send(to_channel(number::CHANNEL_CLOSE, chan.theirs)).await.unwrap();
