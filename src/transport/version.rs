@@ -10,7 +10,11 @@ use tokio::sync::oneshot;
 /// No line before the identification string is kept longer than this.
 const MAX_LINE: usize = 512;
 
-/// A byte stream whose first `SSH-` line is announced.
+/// How an identification string of a peer begins that speaks the second version (RFC 4253 sections 4.2 and 5.1). Any
+/// other line is none, and goes before it.
+const VERSIONS: [&[u8]; 2] = [b"SSH-2.0-", b"SSH-1.99-"];
+
+/// A byte stream whose first line with one of [`VERSIONS`] is announced.
 #[derive(Debug)]
 pub(super) struct VersionWatch<IO> {
     io: IO,
@@ -33,7 +37,7 @@ impl<IO> VersionWatch<IO> {
                 }
                 continue;
             }
-            if self.line.starts_with(b"SSH-") {
+            if VERSIONS.iter().any(|version| self.line.starts_with(version)) {
                 if let Some(seen) = self.seen.take() {
                     let _ = seen.send(());
                 }
@@ -118,6 +122,7 @@ mod tests {
     async fn other_lines_and_half_a_line_are_not_announced() {
         assert!(!announced(&[b"SSH-2.0-x"]).await);
         assert!(!announced(&[b"hello\r\n"]).await);
+        assert!(!announced(&[b"SSH-1.5-old\r\n"]).await);
         assert!(!announced(&[&[b'x'; 4096]]).await);
     }
 }

@@ -22,6 +22,7 @@ mod kex;
 mod kit;
 mod login;
 mod logs;
+mod mutations;
 mod negotiation;
 mod packet;
 mod peer;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         floods::trials(),
         client_handshake::trials(),
         client_channels::trials(),
+        mutations::trials(),
     ];
     kit::run(trials.into_iter().flatten().collect())
 }

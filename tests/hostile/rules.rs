@@ -27,7 +27,7 @@ pub(crate) fn watch_for_panics() {
     }));
 }
 
-fn panics() -> Vec<String> {
+pub(crate) fn panics() -> Vec<String> {
     PANICS.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 

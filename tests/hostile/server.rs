@@ -6,7 +6,7 @@ use base64::Engine;
 use ed25519_dalek::SigningKey;
 use ractor_ssh::ClientConfig;
 use ractor_ssh::auth::Auth;
-use ractor_ssh::config::Timeouts;
+use ractor_ssh::config::{Limits, Timeouts};
 use ractor_ssh::host_key::HostKeyPolicy;
 use ractor_ssh::wire::keys::PublicKey;
 use tokio::net::TcpListener;
@@ -44,11 +44,16 @@ where
     timeouts.open = Duration::from_secs(5);
     timeouts.request = Duration::from_secs(5);
     timeouts.close = Duration::from_secs(1);
+    let mut limits = Limits::default();
+    limits.window = 128 << 10;
+    limits.inbound_budget = 4 << 20;
+    limits.stall_timeout = Duration::from_secs(1);
     ClientConfig::new("127.0.0.1", USER)
         .port(port)
         .auth(Auth::new().password(PASSWORD.to_owned().into()))
         .host_key(HostKeyPolicy::pinned([public]))
         .timeouts(timeouts)
+        .limits(limits)
 }
 
 impl Peer {
