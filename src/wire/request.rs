@@ -363,6 +363,18 @@ impl ExitStatus {
     }
 }
 
+impl From<u32> for ExitStatus {
+    fn from(code: u32) -> Self {
+        Self::Code(code)
+    }
+}
+
+impl From<ExitSignal> for ExitStatus {
+    fn from(signal: ExitSignal) -> Self {
+        Self::Signal(signal)
+    }
+}
+
 impl fmt::Display for ExitStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
