@@ -78,8 +78,8 @@ pub use handle::ConnectionRef;
 pub use port::event::ChannelMsg;
 #[cfg(feature = "server")]
 pub use server::{
-    Daemon, DaemonConfig, DaemonError, DaemonRef, ExecOutput, LoginAttempt, NewSession, Permissions, Router,
-    SessionKind, SessionRequest,
+    Daemon, DaemonConfig, DaemonError, DaemonRef, DirectStreamlocal, DirectTcpip, ExecOutput, LoginAttempt,
+    NewSession, Permissions, Rate, Route, Router, SessionKind, SessionLimits, SessionRequest,
 };
 pub use supervised::{ChannelSpec, Incarnation, SupervisedRef};
 pub use wire::id::ChannelKey;

@@ -187,6 +187,7 @@ where
         keepalive: config.keepalive,
         rekey: config.rekey,
         keys: Arc::default(),
+        refusals: Arc::default(),
         phases,
         span: tracing::info_span!("ssh_up"),
         down: sink.reason(),

@@ -14,7 +14,7 @@ use crate::behaviour::HandleTimeouts;
 use crate::config::{ChannelOptions, Keepalive, Limits, RekeyLimit, SlowConsumer, Timeouts};
 use crate::error::{CloseReason, ConnectionError, OpenError, Phase, StopReason};
 use crate::handle::msg::{AcceptCommand, ConnectionMsg, OpenCommand, OpenOutcome};
-use crate::observe::{ConnectionInfo, Counters, Facts, PhaseEvent};
+use crate::observe::{ConnectionInfo, Counters, Facts, PhaseEvent, Refusals};
 use crate::port::budget::{ChannelBudget, ConnectionBudget};
 use crate::port::{Keys, Port, PortSetup};
 use crate::transport::{OpenRefused, Transport, TransportEvent};
@@ -34,6 +34,7 @@ pub(crate) struct ConnectionArgs {
     pub(crate) keepalive: Keepalive,
     pub(crate) rekey: RekeyLimit,
     pub(crate) keys: Arc<Keys>,
+    pub(crate) refusals: Arc<Refusals>,
     pub(crate) phases: watch::Sender<PhaseEvent>,
     /// What the actor does is recorded in this span.
     pub(crate) span: tracing::Span,
@@ -147,6 +148,10 @@ impl Actor for ConnectionActor {
             }
             ConnectionMsg::Shutdown { grace } => state.shutdown(&myself, grace),
             ConnectionMsg::Close => state.close(&myself, ConnectionError::Closed),
+            ConnectionMsg::Expel(why) => {
+                tracing::warn!(why, "ending the connection of a peer that does too much");
+                state.close_saying(&myself, ConnectionError::Expelled(why), why);
+            }
             ConnectionMsg::Orphaned => {
                 state.orphaned = true;
                 state.end_if_idle(&myself);
@@ -396,6 +401,15 @@ impl State {
 
     /// Ends the connection on our side: channels first, then SSH_MSG_DISCONNECT, then the byte stream.
     fn close(&mut self, myself: &ActorRef<ConnectionMsg>, reason: ConnectionError) {
+        self.close_saying(myself, reason, "closed by the application");
+    }
+
+    fn close_saying(
+        &mut self,
+        myself: &ActorRef<ConnectionMsg>,
+        reason: ConnectionError,
+        text: &'static str,
+    ) {
         if self.closing.is_some() {
             // Lost before, and channel actors are still at what arrived: now they have a deadline.
             if self.deadline.is_none() {
@@ -416,7 +430,7 @@ impl State {
         }
         let transport = Arc::clone(&self.args.transport);
         tokio::spawn(async move {
-            let farewell = transport.disconnect(DisconnectCode::BY_APPLICATION, "closed by the application");
+            let farewell = transport.disconnect(DisconnectCode::BY_APPLICATION, text);
             let _ = tokio::time::timeout(patience, farewell).await;
             transport.abort(reason);
         });
@@ -586,12 +600,18 @@ impl State {
             rekeying.waiting.extend(done);
             return;
         }
+        let Some(exchange) = self.args.transport.rekey() else {
+            if let Some(done) = done {
+                let what = "asking for a key re-exchange on this side".into();
+                let _ = done.send(Err(ConnectionError::Unsupported(what)));
+            }
+            return;
+        };
         self.rekeying = Some(Rekeying {
             since: Instant::now(),
             shut_before: self.args.budget.shut_total(),
             waiting: done.into_iter().collect(),
         });
-        let exchange = self.args.transport.rekey();
         let myself = myself.clone();
         tokio::spawn(async move {
             if exchange.await.is_ok() {
@@ -661,6 +681,8 @@ impl State {
                 unread: budget.used(),
                 pauses: budget.pauses(),
                 paused_for: budget.shut_total(),
+                opens_refused: self.args.refusals.opens(),
+                requests_refused: self.args.refusals.requests(),
                 ..self.counters
             },
             channels: self.table.info(),

@@ -1,6 +1,7 @@
 //! Snapshots of a connection and its channels, as OTP's `connection_info` and `channel_info` give them.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::error::{CloseReason, ConnectionError, Phase};
@@ -79,6 +80,10 @@ pub struct Counters {
     pub channels_closed: u64,
     /// Opens the peer refused or did not answer in time.
     pub opens_failed: u64,
+    /// On a server: channels that the peer was refused, for whatever reason.
+    pub opens_refused: u64,
+    /// On a server: requests of the peer that were over a limit, or not allowed to its login.
+    pub requests_refused: u64,
     /// Channel actors that failed, panicked or were killed.
     pub actors_failed: u64,
     /// Channels ended because their consumer held the connection up.
@@ -93,6 +98,33 @@ pub struct Counters {
     pub keepalives_sent: u64,
     /// Keepalive questions answered.
     pub keepalives_answered: u64,
+}
+
+/// What the peer of a server's connection was refused so far; counted where it is refused.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals {
+    opens: AtomicU64,
+    requests: AtomicU64,
+}
+
+impl Refusals {
+    #[cfg(feature = "server")]
+    pub(crate) fn open(&self) {
+        self.opens.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[cfg(feature = "server")]
+    pub(crate) fn request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn opens(&self) -> u64 {
+        self.opens.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
 }
 
 /// A channel, at the moment its connection was asked.

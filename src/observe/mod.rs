@@ -2,7 +2,7 @@
 
 mod info;
 
-pub(crate) use info::Facts;
 pub use info::{
     Algorithms, ChannelCounters, ChannelInfo, ChannelState, ConnectionInfo, Counters, PhaseEvent,
 };
+pub(crate) use info::{Facts, Refusals};

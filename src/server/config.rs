@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::login::Logins;
-use super::router::Sessions;
+use super::router::Router;
+use super::session_limits::SessionLimits;
 use crate::config::{ChannelOptions, Keepalive, Limits, RekeyLimit, Timeouts};
 use crate::error::ConfigError;
 use crate::wire::keys::PrivateKey;
@@ -24,7 +25,8 @@ pub struct DaemonConfig {
     pub(in crate::server) listen: SocketAddr,
     pub(in crate::server) host_keys: Vec<PrivateKey>,
     pub(in crate::server) logins: Logins,
-    pub(in crate::server) sessions: Sessions,
+    pub(in crate::server) router: Arc<Router>,
+    pub(in crate::server) session_limits: SessionLimits,
     pub(in crate::server) login_grace: Duration,
     pub(in crate::server) max_connections: usize,
     pub(in crate::server) max_unauthenticated: usize,
@@ -54,7 +56,8 @@ impl DaemonConfig {
             listen: listen.into(),
             host_keys: Vec::new(),
             logins: Logins::default(),
-            sessions: Sessions::Routed(Arc::default()),
+            router: Arc::default(),
+            session_limits: SessionLimits::default(),
             login_grace: Duration::from_secs(120),
             max_connections: 1024,
             max_unauthenticated: 64,
@@ -109,6 +112,7 @@ impl DaemonConfig {
             ));
         }
         self.channel_options.check()?;
+        self.session_limits.check()?;
         self.limits.check()
     }
 }

@@ -8,13 +8,13 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
 use super::config::DaemonConfig;
-use super::door::{ConnectionDoor, Slots};
+use super::door::{ConnectionDoor, House, Login};
 use super::login::Gate;
 use crate::config::RekeyLimit;
 use crate::connection::{self, ConnectionArgs, Sink};
 use crate::error::{ConfigError, ConnectionError, Phase};
 use crate::handle::ConnectionRef;
-use crate::observe::PhaseEvent;
+use crate::observe::{PhaseEvent, Refusals};
 use crate::port::Keys;
 use crate::transport::russh_server::{HandshakeError, Serve, ServerSetup, serve};
 
@@ -113,6 +113,7 @@ where
     .await?;
     let facts = Arc::new(admitted.facts.clone());
     let keys = Arc::new(Keys::default());
+    let refusals = Arc::new(Refusals::default());
     let (phases, receiver) = watch::channel(PhaseEvent::new(Phase::Up));
     let actor = connection::start(ConnectionArgs {
         transport: Arc::clone(&admitted.transport),
@@ -124,6 +125,7 @@ where
         // russh does it on a server, by its own limits.
         rekey: RekeyLimit::never(),
         keys: Arc::clone(&keys),
+        refusals: Arc::clone(&refusals),
         phases,
         span: tracing::info_span!("ssh_up", user = %facts.user),
         down: sink.reason(),
@@ -131,18 +133,25 @@ where
     .await
     .inspect_err(|_| admitted.transport.abort(ConnectionError::Closed))?;
     sink.attach(actor.clone());
-    let door = ConnectionDoor {
+    let house = House {
         actor: actor.clone(),
         budget: Arc::clone(&admitted.budget),
         keys,
-        slots: Slots::new(config.limits.max_channels),
-        sessions: config.sessions.clone(),
+        router: Arc::clone(&config.router),
         options: config.channel_options.clone(),
+        limits: config.session_limits.clone(),
         close_timeout: config.timeouts.close,
-        user: facts.user.clone(),
-        peer: addresses.0,
-        permissions: Arc::default(),
+        open_timeout: config.timeouts.open,
+        request_timeout: config.timeouts.request,
+        login: Login {
+            user: facts.user.clone(),
+            peer: addresses.0,
+            local: addresses.1,
+            permissions: Arc::default(),
+        },
+        refusals,
     };
+    let door = ConnectionDoor::new(house, config.limits.max_channels);
     admitted.admit(Box::new(door));
     tracing::info!(user = %facts.user, version = %facts.peer_version, "logged in");
     Ok(ConnectionRef::new(actor, facts, receiver, None))

@@ -97,8 +97,9 @@ impl<R: Role> Outlet<R> {
     }
 
     /// Sends the bytes, waiting for room as long as the channel lives.
-    pub(super) async fn send(&self, data: Bytes) -> Result<(), SendError> {
-        send_patiently(&self.handle, self.data_type, data).await
+    pub(super) fn send(&self, data: Bytes) -> impl Future<Output = Result<(), SendError>> + Send + use<R> {
+        let (handle, data_type) = (self.handle.clone(), self.data_type);
+        async move { send_patiently(&handle, data_type, data).await }
     }
 
     /// Sends eof behind what was written. Doing so twice, or after the channel's end, is no mistake.

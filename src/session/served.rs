@@ -115,9 +115,47 @@ pub struct ServerReader(Inlet<()>);
 #[derive(Debug)]
 pub struct ServerWriter(Outlet<ServerSide>);
 
+impl ServerWriter {
+    /// The channel: flush, info, abort.
+    #[must_use]
+    pub const fn channel(&self) -> &ChannelHandle<ServerSide> {
+        self.0.handle()
+    }
+
+    /// As [`ServerStream::stderr`].
+    #[must_use]
+    pub fn stderr(&self) -> ServerStderr {
+        ServerStderr(Outlet::open_ended(self.channel().clone(), DataType::Stderr))
+    }
+
+    /// As [`ServerStream::send`].
+    ///
+    /// # Cancel safety
+    /// Nothing was taken if the future is dropped before it returned.
+    ///
+    /// # Errors
+    /// The channel is closed, or eof was sent. The data comes back whole.
+    pub async fn send(&mut self, data: impl Into<Bytes> + Send) -> Result<(), SendError> {
+        self.0.send(data.into()).await
+    }
+}
+
 /// Writes to the standard error of a [`ServerStream`]'s peer. Dropping it sends nothing.
 #[derive(Debug)]
 pub struct ServerStderr(Outlet<ServerSide>);
+
+impl ServerStderr {
+    /// As [`ServerStream::send`].
+    ///
+    /// # Cancel safety
+    /// Nothing was taken if the future is dropped before it returned.
+    ///
+    /// # Errors
+    /// The channel is closed, or eof was sent. The data comes back whole.
+    pub async fn send(&mut self, data: impl Into<Bytes> + Send) -> Result<(), SendError> {
+        self.0.send(data.into()).await
+    }
+}
 
 async_read!(ServerStream, this => this.inlet);
 async_write!(ServerStream, this => this.outlet);

@@ -47,6 +47,7 @@ pub async fn scripted(config: ScriptConfig) -> (ConnectionRef, ScriptedPeer) {
         rekey: config.rekey,
         phases,
         keys: Arc::default(),
+        refusals: Arc::default(),
         span: tracing::info_span!("ssh_connection", host = "scripted"),
         down: Arc::clone(&sink.down),
     });

@@ -245,7 +245,8 @@ impl X11Request {
         Err(ConfigError::new("x11 auth_cookie", problem, "encode the cookie in hexadecimal"))
     }
 
-    fn text_len(&self) -> usize {
+    /// Bytes of protocol and cookie.
+    pub(crate) fn text_len(&self) -> usize {
         self.auth_protocol.len().saturating_add(self.auth_cookie.expose_secret().len())
     }
 }
