@@ -13,6 +13,8 @@ mod forward;
 mod login;
 mod peer;
 mod permissions;
+#[cfg(test)]
+mod rekey_tests;
 mod request;
 mod router;
 mod session_limits;

@@ -82,7 +82,7 @@ pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum LetInError {
+pub(super) enum LetInError {
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
     #[error("the connection actor did not start: {0}")]
@@ -90,7 +90,7 @@ enum LetInError {
 }
 
 /// Lets a peer log in and starts its connection actor.
-async fn let_in<IO>(
+pub(super) async fn let_in<IO>(
     plan: &Plan,
     io: IO,
     addresses: (Option<SocketAddr>, Option<SocketAddr>),

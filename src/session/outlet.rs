@@ -169,7 +169,7 @@ impl ChildStdin {
     ///
     /// # Errors
     /// The channel ended before.
-    pub async fn drained(&self) -> io::Result<()> {
+    pub async fn drained(&mut self) -> io::Result<()> {
         self.0.handle().flush().await.map_err(Into::into)
     }
 }

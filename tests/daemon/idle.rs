@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use ractor_ssh::Client;
 use ractor_ssh::config::Limits;
+use ractor_ssh::{Client, Rate, SessionLimits};
 
 use crate::kit::{Peer, peer_test_within};
 use crate::ours::{Quiet, Report, Reports};
@@ -22,9 +22,15 @@ async fn ten_thousand() {
     const COUNT: usize = 10_000;
     let reports = Reports::default();
     let sender = reports.sender();
-    let served =
-        Served::with(|config| config.session_channel(move |_| Report::new(&sender)).max_channels(COUNT + 1))
-            .await;
+    let mut session_limits = SessionLimits::default();
+    session_limits.opens = Rate::unlimited();
+    let served = Served::with(|config| {
+        config
+            .session_channel(move |_| Report::new(&sender))
+            .max_channels(COUNT + 1)
+            .session_limits(session_limits)
+    })
+    .await;
     let mut limits = Limits::default();
     limits.max_channels = COUNT + 1;
     let conn = Client::new(served.client_config().limits(limits)).connect().await.unwrap();

@@ -10,6 +10,8 @@
 
 use std::process::ExitCode;
 
+mod exits;
+mod forwards;
 mod idle;
 #[path = "../kit/mod.rs"]
 mod kit;
@@ -18,6 +20,8 @@ mod openssh;
 mod ours;
 mod programs;
 mod replies;
+mod routes;
+mod session_limits;
 mod streams;
 mod support;
 
@@ -28,6 +32,10 @@ fn main() -> ExitCode {
         replies::trials(),
         limits::trials(),
         streams::trials(),
+        routes::trials(),
+        exits::trials(),
+        session_limits::trials(),
+        forwards::trials(),
         idle::trials(),
     ];
     kit::run(trials.into_iter().flatten().collect())
