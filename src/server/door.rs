@@ -93,14 +93,15 @@ impl ConnectionDoor {
     fn one_more(&mut self) -> Option<Slot> {
         match self.opens.one_more() {
             Verdict::Fine if self.shut => None,
+            Verdict::Fine if self.opened >= self.house.limits.max_opens => {
+                tracing::info!(opens = self.opened, "the connection has had its share of channels");
+                self.shut = true;
+                let _ = self.house.actor.cast(ConnectionMsg::Shutdown { grace: Duration::MAX });
+                None
+            }
             Verdict::Fine => {
                 let slot = self.slots.take()?;
                 self.opened += 1;
-                if self.opened >= self.house.limits.max_opens {
-                    tracing::info!(opens = self.opened, "the connection has had its share of channels");
-                    self.shut = true;
-                    let _ = self.house.actor.cast(ConnectionMsg::Shutdown { grace: Duration::MAX });
-                }
                 Some(slot)
             }
             Verdict::TooMany => None,

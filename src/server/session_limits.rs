@@ -24,9 +24,9 @@ use crate::error::ConfigError;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionLimits {
-    /// Channels over the whole life of a connection. When the last one has been opened, the connection drains:
-    /// further opens are refused (SSH_OPEN_RESOURCE_SHORTAGE), and it ends with its last channel. Default 16,384:
-    /// russh keeps about 4 KiB for each channel that was closed on our side first, so this is 64 MiB.
+    /// Channels over the whole life of a connection. With the first one beyond, the connection drains: opens are
+    /// refused (SSH_OPEN_RESOURCE_SHORTAGE), and it ends with its last channel. Default 16,384: russh keeps about
+    /// 4 KiB for each channel that was closed on our side first, so this is 64 MiB.
     pub max_opens: u64,
     /// Opens per second. Beyond: SSH_OPEN_RESOURCE_SHORTAGE. Default 200 a second, 400 at once.
     pub opens: Rate,

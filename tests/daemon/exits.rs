@@ -273,8 +273,9 @@ async fn function_waits() {
         written = so_far;
     }
     assert!(written >= MARK as u64 && written < TAKEN, "{written}");
+    drop(channel);
     drop(handle);
     // The channel ends with its connection, and so does the function.
+    soon(served.daemon.stop()).await;
     soon(async { while reports.recv().await.is_some() {} }).await;
-    drop(channel);
 }

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use crate::kit::{Peer, peer_test};
 use crate::ours::Quiet;
 use crate::programs::router;
-use crate::support::{Anything, Served, USER, soon};
+use crate::support::{Anything, Served, USER, open_when_free, soon};
 
 const NONE: [Peer; 0] = [];
 
@@ -145,7 +145,7 @@ async fn channels() {
     };
     assert_eq!(reason, OpenFailureReason::ResourceShortage);
     open.pop().unwrap().close();
-    soon(async { while conn.session_channel(Quiet).await.is_err() {} }).await;
+    open_when_free(&conn).await;
     soon(conn.close()).await;
 }
 

@@ -10,6 +10,8 @@
 
 use std::process::ExitCode;
 
+mod bastion;
+mod custom_subsystem;
 mod exits;
 mod forwards;
 mod idle;
@@ -36,6 +38,8 @@ fn main() -> ExitCode {
         exits::trials(),
         session_limits::trials(),
         forwards::trials(),
+        bastion::trials(),
+        custom_subsystem::trials(),
         idle::trials(),
     ];
     kit::run(trials.into_iter().flatten().collect())

@@ -23,7 +23,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::kit::{Peer, peer_test};
 use crate::ours::{Quiet, Report, Reports};
 use crate::programs::router;
-use crate::support::{Served, soon};
+use crate::support::{Served, open_when_free, soon};
 
 const NONE: [Peer; 0] = [];
 
@@ -238,7 +238,7 @@ async fn closed_meanwhile() {
     channel.close();
     soon(dropped.recv()).await.unwrap();
     assert!(matches!(soon(request).await.unwrap(), Err(RequestError::Closed(_))));
-    soon(async { while conn.session_channel(Quiet).await.is_err() {} }).await;
+    open_when_free(&conn).await;
     soon(conn.close()).await;
 }
 
@@ -283,7 +283,7 @@ async fn handler_down_before_open() {
     assert!(soon(opening).await.unwrap_err().is_cancelled());
     gate.add_permits(1);
     // The place is free again when the late confirmation was answered by a close.
-    soon(async { while conn.session_channel(Quiet).await.is_err() {} }).await;
+    open_when_free(&conn).await;
     sibling.send("still here").await.unwrap();
     assert_eq!(&soon(sibling.chunk()).await.unwrap().unwrap()[..], b"still here");
     soon(conn.close()).await;
@@ -446,14 +446,7 @@ async fn shell_channel_tree() {
     let conn = served.connect().await;
     let mut sibling = soon(conn.exec("cat").stream()).await.unwrap();
     for _ in 0..100 {
-        let channel = soon(async {
-            loop {
-                if let Ok(channel) = conn.session_channel(Quiet).await {
-                    return channel;
-                }
-            }
-        })
-        .await;
+        let channel = open_when_free(&conn).await;
         channel.shell().await.unwrap();
         channel.close();
         assert_eq!(reports.next().await, "closed");

@@ -11,7 +11,7 @@ use ractor_ssh::{ConnectionRef, Rate, Router, SessionLimits};
 use crate::kit::{Peer, peer_test};
 use crate::ours::Quiet;
 use crate::programs::router;
-use crate::support::{Served, soon};
+use crate::support::{Served, open_when_free, soon};
 
 const NONE: [Peer; 0] = [];
 
@@ -49,14 +49,7 @@ async fn max_channels() {
     assert_eq!(refusal(&conn).await, OpenFailureReason::ResourceShortage);
     first.close();
     soon(first.wait()).await;
-    let again = soon(async {
-        loop {
-            if let Ok(channel) = conn.session_channel(Quiet).await {
-                return channel;
-            }
-        }
-    })
-    .await;
+    let again = open_when_free(&conn).await;
     again.exec("cat").await.unwrap();
     assert_eq!(refusal(&conn).await, OpenFailureReason::ResourceShortage);
     drop(cat.stdin.take());
@@ -92,7 +85,7 @@ async fn open_rate() {
         }
     }
     assert!(open.len() >= 3 && refused > 0, "{} opened, {refused} refused", open.len());
-    soon(async { while conn.session_channel(Quiet).await.is_err() {} }).await;
+    open_when_free(&conn).await;
     soon(conn.close()).await;
 }
 
