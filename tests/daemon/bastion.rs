@@ -89,7 +89,12 @@ impl Relay {
     }
 
     async fn run(&self, options: &[&str], command: &str) -> Output {
-        soon(self.ssh().args(options).args(["127.0.0.1", command]).output()).await.unwrap()
+        let mut ssh = self.ssh();
+        ssh.args(options).arg("127.0.0.1");
+        if !command.is_empty() {
+            ssh.arg(command);
+        }
+        soon(ssh.output()).await.unwrap()
     }
 }
 
@@ -111,24 +116,28 @@ async fn exit_signal() {
     let relay = Relay::new().await;
     let output = relay.run(&["-v"], "kill -TERM $$").await;
     assert_eq!(output.status.code(), Some(255));
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(stderr.contains("rtype exit-signal"), "{stderr}");
-    assert!(!stderr.contains("rtype exit-status"), "{stderr}");
+    let said = stderr(&output);
+    assert!(said.contains("rtype exit-signal") && !said.contains("rtype exit-status"), "{said}");
 }
 
 async fn refusals() {
-    let relay = Relay::start(Sshd::builder().max_sessions(0).start().unwrap(), &[]).await;
-    let output = relay.run(&[], "true").await;
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(stderr.contains("administratively prohibited"), "{stderr}");
+    // OpenSSH's server says "connect failed" beyond MaxSessions, and "prohibited" to a port it may not reach.
+    let strict = Sshd::builder().max_sessions(0).config("AllowTcpForwarding no").start().unwrap();
+    let relay = Relay::start(strict, &["--allow-forwarding"]).await;
+    let refused = relay.run(&[], "true").await;
+    assert!(stderr(&refused).contains("connect failed"), "{}", stderr(&refused));
+    let refused = relay.run(&["-W", "127.0.0.1:9"], "").await;
+    assert!(stderr(&refused).contains("administratively prohibited"), "{}", stderr(&refused));
     let relay = Relay::new().await;
-    let output = relay.run(&["-s"], "noexist").await;
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(stderr.contains("subsystem request failed"), "{stderr}");
+    let refused = relay.run(&["-s"], "noexist").await;
+    assert!(stderr(&refused).contains("subsystem request failed"), "{}", stderr(&refused));
     relay.sshd.kill();
-    let output = relay.run(&[], "true").await;
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(stderr.contains("connect failed"), "{stderr}");
+    let refused = relay.run(&[], "true").await;
+    assert!(stderr(&refused).contains("connect failed"), "{}", stderr(&refused));
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 async fn terminal() {
@@ -266,6 +275,5 @@ async fn forwarding() {
     child.kill().await.unwrap();
     let relay = Relay::new().await;
     let output = soon(relay.ssh().args(["-W", &target, "127.0.0.1"]).output()).await.unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(stderr.contains("administratively prohibited"), "{stderr}");
+    assert!(stderr(&output).contains("administratively prohibited"), "{}", stderr(&output));
 }

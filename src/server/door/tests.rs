@@ -289,8 +289,7 @@ async fn what_is_too_big_is_refused_and_counted() {
 
 #[tokio::test]
 async fn a_connection_that_has_had_its_channels_drains() {
-    let mut limits = SessionLimits::default();
-    limits.max_opens = 2;
+    let limits = SessionLimits { max_opens: 2, ..SessionLimits::default() };
     let mut fixture = Fixture::new(Router::new(), limits, Permissions::all()).await;
     let seen: Vec<String> = (0..4).map(|_| name(&fixture.door.open(OpenRequest::Session))).collect();
     assert_eq!(seen, ["taken in", "taken in", "refused: 4", "refused: 4"]);
@@ -300,8 +299,7 @@ async fn a_connection_that_has_had_its_channels_drains() {
 
 #[tokio::test]
 async fn opens_beyond_the_rate_are_refused_and_a_flood_of_them_ends_the_connection_once() {
-    let mut limits = SessionLimits::default();
-    limits.opens = Rate::new(1, 3);
+    let limits = SessionLimits { opens: Rate::new(1, 3), ..SessionLimits::default() };
     let mut fixture = Fixture::new(Router::new(), limits, Permissions::all()).await;
     let seen: Vec<String> = (0..20).map(|_| name(&fixture.door.open(OpenRequest::Session))).collect();
     assert!(
@@ -317,8 +315,7 @@ async fn opens_beyond_the_rate_are_refused_and_a_flood_of_them_ends_the_connecti
 
 #[tokio::test]
 async fn requests_beyond_the_rate_are_refused_and_a_flood_of_them_ends_the_connection_once() {
-    let mut limits = SessionLimits::default();
-    limits.requests = Rate::new(1, 5);
+    let limits = SessionLimits { requests: Rate::new(1, 5), ..SessionLimits::default() };
     let mut fixture = Fixture::new(Router::new(), limits, Permissions::all()).await;
     let allowed = (0..40).filter(|_| fixture.door.may_ask()).count();
     assert_eq!(allowed, 5);
