@@ -42,6 +42,7 @@ impl Outlet {
 
 impl<R: Role> Outlet<R> {
     /// One that says nothing when it is dropped: the end of the output is somebody else's to send.
+    #[cfg(feature = "server")]
     pub(super) const fn open_ended(handle: ChannelHandle<R>, data_type: DataType) -> Self {
         Self { handle, data_type, waiting: None, ends: false }
     }
