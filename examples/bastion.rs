@@ -21,7 +21,6 @@ use ractor_ssh::bytes::Bytes;
 use ractor_ssh::config::{ChannelOptions, Limits};
 use ractor_ssh::error::{CloseReason, OpenError};
 use ractor_ssh::host_key::{HostKeyPolicy, KnownHostsFiles};
-use ractor_ssh::ractor::RpcReplyPort;
 use ractor_ssh::wire::codes::{DataType, OpenFailureReason};
 use ractor_ssh::wire::keys::{PrivateKey, PublicKey, generate_ed25519};
 use ractor_ssh::wire::open::OpenRequest;
@@ -30,6 +29,7 @@ use ractor_ssh::{
     Behaviour, BoxError, ChannelContext, ChannelMsg, ChannelRef, Client, ClientChannel, ClientConfig, Credit,
     Daemon, DaemonConfig, Next, Role, Router, ServerChannel, ServerSide,
 };
+use tokio::sync::oneshot;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -89,7 +89,6 @@ enum Outcome {
 
 /// What only the target's side is told.
 enum Control {
-    Front(ChannelRef<Front, ServerSide>, RpcReplyPort<()>),
     Resize(WindowSize),
     Signal(Signal),
 }
@@ -117,6 +116,7 @@ fn pass<C: Behaviour<R>, R: Role>(
 /// The client's side.
 struct Front {
     back: ChannelRef<Back>,
+    meeting: Option<oneshot::Sender<ChannelRef<Self, ServerSide>>>,
     held: Option<Credit>,
     in_order: bool,
 }
@@ -127,9 +127,10 @@ impl ServerChannel for Front {
     async fn init(&mut self, ctx: &mut ChannelContext<Self, ServerSide>) -> Result<(), BoxError> {
         // What is sent has another source than what is received.
         ctx.withhold_data(false);
-        let myself = ctx.myself();
-        // Fails when the target has closed its channel in the meantime, and then this one ends, too.
-        Ok(self.back.call(|known| Tell::Own(Control::Front(myself, known)), INTRODUCTION).await?)
+        // Fails when the target's side has ended in the meantime, and then this one ends, too.
+        let meeting = self.meeting.take().ok_or("met before")?;
+        meeting.send(ctx.myself()).map_err(|_| "the target's side has ended")?;
+        Ok(())
     }
 
     async fn handle_ssh_msg(
@@ -205,12 +206,22 @@ impl Drop for Front {
     }
 }
 
-/// The target's side.
-#[derive(Default)]
+/// The target's side. It is there first.
 struct Back {
     front: Option<ChannelRef<Front, ServerSide>>,
+    meeting: oneshot::Receiver<ChannelRef<Front, ServerSide>>,
     held: Option<Credit>,
     in_order: bool,
+}
+
+impl Back {
+    /// The client's side. What the target says before it is there waits, in order.
+    async fn front(&mut self) -> Option<&ChannelRef<Front, ServerSide>> {
+        if self.front.is_none() {
+            self.front = tokio::time::timeout(INTRODUCTION, &mut self.meeting).await.ok()?.ok();
+        }
+        self.front.as_ref()
+    }
 }
 
 impl ClientChannel for Back {
@@ -237,17 +248,15 @@ impl ClientChannel for Back {
             }
             ChannelMsg::Closed { reason } => {
                 self.in_order = matches!(reason, CloseReason::Peer);
+                let _ = self.front().await;
                 return Ok(Next::Continue);
             }
             _ => return Ok(Next::Continue),
         };
-        // Nothing comes before the client's side has introduced itself, but the target's close.
-        if let Some(front) = &self.front
-            && front.cast(tell).is_err()
-        {
-            return Ok(Next::Stop);
+        match self.front().await.map(|front| front.cast(tell)) {
+            Some(Ok(())) => Ok(Next::Continue),
+            Some(Err(_)) | None => Ok(Next::Stop),
         }
-        Ok(Next::Continue)
     }
 
     async fn handle_msg(
@@ -260,10 +269,6 @@ impl ClientChannel for Back {
             Tell::Eof => drop(ctx.send_eof()),
             Tell::Closed(true) => ctx.close(),
             Tell::Closed(false) => ctx.abort(),
-            Tell::Own(Control::Front(front, known)) => {
-                self.front = Some(front);
-                let _ = known.send(());
-            }
             Tell::Own(Control::Resize(size)) => drop(ctx.window_change(size)),
             Tell::Own(Control::Signal(signal)) => drop(ctx.signal(signal)),
         }
@@ -273,7 +278,9 @@ impl ClientChannel for Back {
 
 impl Drop for Back {
     fn drop(&mut self) {
-        if let Some(front) = &self.front {
+        // It may have come without anybody looking; after this it cannot.
+        self.meeting.close();
+        if let Some(front) = self.front.take().or_else(|| self.meeting.try_recv().ok()) {
             let _ = front.cast(Tell::Closed(self.in_order));
         }
     }
@@ -285,8 +292,10 @@ async fn open(target: ClientConfig, request: OpenRequest) -> Result<Front, OpenF
         eprintln!("bastion: no connection to the target: {error}");
         OpenFailureReason::ConnectFailed
     })?;
-    match conn.open_channel(request, ChannelOptions::new(), Back::default()).await {
-        Ok(back) => Ok(Front { back, held: None, in_order: false }),
+    let (front, meeting) = oneshot::channel();
+    let back = Back { front: None, meeting, held: None, in_order: false };
+    match conn.open_channel(request, ChannelOptions::new(), back).await {
+        Ok(back) => Ok(Front { back, meeting: Some(front), held: None, in_order: false }),
         Err(OpenError::Refused { reason, .. }) => Err(reason),
         Err(error) => {
             eprintln!("bastion: no channel on the target: {error}");

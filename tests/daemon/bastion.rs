@@ -24,6 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("bastion::a_client_that_goes_ends_the_command", both, client_goes),
         peer_test("bastion::a_target_that_goes_ends_the_session", both, target_goes),
         peer_test("bastion::forwarded_ports_pass_through_if_allowed", both, forwarding),
+        peer_test("bastion::what_a_target_says_at_once_before_it_closes_is_not_lost", both, said_at_once),
     ]
 }
 
@@ -276,4 +277,20 @@ async fn forwarding() {
     let relay = Relay::new().await;
     let output = soon(relay.ssh().args(["-W", &target, "127.0.0.1"]).output()).await.unwrap();
     assert!(stderr(&output).contains("administratively prohibited"), "{}", stderr(&output));
+}
+
+/// The target's words and its close are there before the relay's two sides have met, or nearly so: again and again.
+async fn said_at_once() {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let target = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.write_all(b"hello and goodbye").await;
+        }
+    });
+    let relay = Relay::start(Sshd::builder().start().unwrap(), &["--allow-forwarding"]).await;
+    for _ in 0..20 {
+        let output = relay.run(&["-W", &target], "").await;
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "hello and goodbye", "{}", stderr(&output));
+    }
 }
