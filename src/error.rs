@@ -116,6 +116,12 @@ pub enum ConnectionError {
     /// The peer broke the protocol.
     #[error("protocol error: {0}")]
     Protocol(Arc<str>),
+    /// A daemon ended it because its peer did too much of something; says of what.
+    #[error("the peer was turned out: {0}")]
+    Expelled(&'static str),
+    /// Not an end: what was asked for is beyond the SSH library.
+    #[error("{0} is not supported by the transport")]
+    Unsupported(Arc<str>),
     /// The connection actor was killed or crashed.
     #[error("the connection actor ended: {0}")]
     ActorGone(Arc<str>),
@@ -127,7 +133,7 @@ impl ConnectionError {
     pub const fn origin(&self) -> Origin {
         match self {
             Self::Closed | Self::Idle { .. } | Self::Expired { .. } => Origin::Local,
-            Self::ActorGone(_) => Origin::Library,
+            Self::ActorGone(_) | Self::Unsupported(_) => Origin::Library,
             _ => Origin::Remote,
         }
     }
@@ -135,7 +141,7 @@ impl ConnectionError {
     /// Whether connecting again may help.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
-        !matches!(self, Self::Closed)
+        !matches!(self, Self::Closed | Self::Unsupported(_))
     }
 }
 

@@ -81,9 +81,9 @@ pub use handle::ConnectionRef;
 pub use port::event::ChannelMsg;
 #[cfg(feature = "server")]
 pub use server::{
-    Daemon, DaemonConfig, DaemonCounters, DaemonError, DaemonInfo, DaemonRef, ExecOutput, LoginAttempt,
-    NewSession, Permissions, Router, ServeError, SessionEnd, SessionId, SessionInfo, SessionKind,
-    SessionRequest,
+    Daemon, DaemonConfig, DaemonCounters, DaemonError, DaemonInfo, DaemonRef, DirectStreamlocal, DirectTcpip,
+    ExecOutput, LoginAttempt, NewSession, Permissions, Rate, Route, Router, ServeError, SessionEnd,
+    SessionId, SessionInfo, SessionKind, SessionLimits, SessionRequest,
 };
 #[cfg(feature = "sftp")]
 pub use subsystem::Sftp;

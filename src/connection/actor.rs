@@ -149,6 +149,10 @@ impl Actor for ConnectionActor {
             }
             ConnectionMsg::Shutdown { grace } => state.shutdown(&myself, grace),
             ConnectionMsg::Close => state.close(&myself, ConnectionError::Closed),
+            ConnectionMsg::Expel(why) => {
+                tracing::warn!(why, "ending the connection of a peer that does too much");
+                state.close(&myself, ConnectionError::Expelled(why));
+            }
             ConnectionMsg::Orphaned => {
                 state.orphaned = true;
                 state.end_if_idle(&myself);
@@ -491,6 +495,8 @@ impl State {
                 unread: budget.used(),
                 pauses: budget.pauses(),
                 paused_for: budget.shut_total(),
+                opens_refused: self.args.gauges.opens_refused(),
+                requests_refused: self.args.gauges.requests_refused(),
                 ..self.counters
             },
             channels: self.table.info(),
@@ -503,6 +509,7 @@ const fn farewell_text(reason: &ConnectionError) -> &'static str {
     match reason {
         ConnectionError::Idle { .. } => "no channel for too long",
         ConnectionError::Expired { .. } => "the connection has reached its greatest age",
+        ConnectionError::Expelled(why) => why,
         _ => "closed by the application",
     }
 }

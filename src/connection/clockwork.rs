@@ -161,12 +161,18 @@ impl State {
             rekeying.waiting.extend(done);
             return;
         }
+        let Some(exchange) = self.args.transport.rekey() else {
+            if let Some(done) = done {
+                let what = "asking for a key re-exchange on this side".into();
+                let _ = done.send(Err(ConnectionError::Unsupported(what)));
+            }
+            return;
+        };
         self.rekeying = Some(Rekeying {
             since: Instant::now(),
             shut_before: self.args.budget.shut_total(),
             waiting: done.into_iter().collect(),
         });
-        let exchange = self.args.transport.rekey();
         let myself = myself.clone();
         tokio::spawn(async move {
             if exchange.await.is_ok() {

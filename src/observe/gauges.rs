@@ -13,6 +13,8 @@ pub(crate) struct Gauges {
     last_use: AtomicU64,
     channels: AtomicUsize,
     opened: AtomicU64,
+    opens_refused: AtomicU64,
+    requests_refused: AtomicU64,
 }
 
 impl Gauges {
@@ -23,6 +25,8 @@ impl Gauges {
             last_use: AtomicU64::new(0),
             channels: AtomicUsize::new(0),
             opened: AtomicU64::new(0),
+            opens_refused: AtomicU64::new(0),
+            requests_refused: AtomicU64::new(0),
         }
     }
 
@@ -59,5 +63,27 @@ impl Gauges {
     #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a daemon lists its sessions"))]
     pub(crate) fn opened(&self) -> u64 {
         self.opened.load(Ordering::Relaxed)
+    }
+
+    /// The peer was refused a channel.
+    #[cfg(feature = "server")]
+    pub(crate) fn refuse_open(&self) {
+        self.opens_refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A request of the peer was over a limit, or not allowed to its login.
+    #[cfg(feature = "server")]
+    pub(crate) fn refuse_request(&self) {
+        self.requests_refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many channels the peer was refused.
+    pub(crate) fn opens_refused(&self) -> u64 {
+        self.opens_refused.load(Ordering::Relaxed)
+    }
+
+    /// How many requests the peer was refused.
+    pub(crate) fn requests_refused(&self) -> u64 {
+        self.requests_refused.load(Ordering::Relaxed)
     }
 }

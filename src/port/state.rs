@@ -245,6 +245,14 @@ impl Port {
         }
     }
 
+    /// Closes after everything queued has been sent, however long the peer takes to read it. Idempotent, and a later
+    /// [`Self::close`] changes nothing any more.
+    pub(crate) fn close_when_sent(self: &Arc<Self>) {
+        if let Ok(true) = self.outbox.push(Outgoing::Close) {
+            self.drive();
+        }
+    }
+
     /// Closes now: drops what is queued in both directions and gives its credit back, then sends CLOSE.
     /// `reason` is what the consumer is told. Never waits.
     pub(crate) fn abort(self: &Arc<Self>, reason: CloseReason) {

@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::caps::CapLimits;
 use super::hooks::Hooks;
 use super::login::Logins;
-use super::router::Sessions;
+use super::router::Router;
+use super::session_limits::SessionLimits;
 use crate::config::{ChannelOptions, Keepalive, LifeLimits, Limits, RekeyLimit, Timeouts};
 use crate::error::ConfigError;
 use crate::wire::keys::PrivateKey;
@@ -28,7 +29,8 @@ pub struct DaemonConfig {
     pub(in crate::server) listen_unix: Vec<std::path::PathBuf>,
     pub(in crate::server) host_keys: Vec<PrivateKey>,
     pub(in crate::server) logins: Logins,
-    pub(in crate::server) sessions: Sessions,
+    pub(in crate::server) router: Arc<Router>,
+    pub(in crate::server) session_limits: SessionLimits,
     pub(in crate::server) login_grace: Duration,
     pub(in crate::server) caps: CapLimits,
     pub(in crate::server) life: LifeLimits,
@@ -69,7 +71,8 @@ impl DaemonConfig {
             listen_unix: Vec::new(),
             host_keys: Vec::new(),
             logins: Logins::default(),
-            sessions: Sessions::Routed(Arc::default()),
+            router: Arc::default(),
+            session_limits: SessionLimits::default(),
             login_grace: Duration::from_secs(120),
             caps: CapLimits::default(),
             life: LifeLimits {
@@ -125,15 +128,14 @@ impl DaemonConfig {
             ));
         }
         #[cfg(feature = "sftp")]
-        if let Sessions::Routed(router) = &self.sessions {
-            router.check()?;
-        }
+        self.router.check()?;
         self.caps.check()?;
         self.life.check()?;
         self.timeouts.check()?;
         self.keepalive.check()?;
         self.rekey.check()?;
         self.channel_options.check()?;
+        self.session_limits.check()?;
         self.limits.check()
     }
 }

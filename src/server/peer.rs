@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::caps::Pass;
 use super::config::DaemonConfig;
-use super::door::{ConnectionDoor, Slots};
+use super::door::{ConnectionDoor, Login, Reception};
 use super::house::{House, Life};
 use super::login::Gate;
 use super::session::{Entry, SessionEnd};
@@ -181,20 +181,26 @@ impl Peer<'_> {
         count(&self.house.tally.logins);
         tracing::info!(user = %facts.user, version = %facts.peer_version, "logged in");
         config.hooks.logged_in(&self.session.info());
-        let door = ConnectionDoor {
+        let reception = Reception {
             actor: actor.clone(),
             budget: Arc::clone(&admitted.budget),
             keys,
             gauges: Arc::clone(&self.session.gauges),
             phase: phase.clone(),
-            slots: Slots::new(config.limits.max_channels),
-            sessions: config.sessions.clone(),
+            router: Arc::clone(&config.router),
             options: config.channel_options.clone(),
+            limits: config.session_limits.clone(),
             close_timeout: config.timeouts.close,
-            user: facts.user.clone(),
-            peer: info.peer,
-            permissions: Arc::default(),
+            open_timeout: config.timeouts.open,
+            request_timeout: config.timeouts.request,
+            login: Login {
+                user: facts.user.clone(),
+                peer: info.peer,
+                local: info.local,
+                permissions: Arc::default(),
+            },
         };
+        let door = ConnectionDoor::new(reception, config.limits.max_channels);
         admitted.admit(Box::new(door));
         Ok(ConnectionRef::new(actor, facts, phase, None))
     }

@@ -12,18 +12,20 @@ use bytes::{Buf as _, Bytes};
 use tokio::io::ReadBuf;
 
 use super::lane::Chunk;
+use super::process::Process;
 use super::shared::{Shared, Which};
+use crate::ChannelRef;
 
 /// The reading side of one stream. Dropping it has the rest of the stream dropped on arrival.
 #[derive(Debug)]
-pub(super) struct Inlet {
-    shared: Arc<Shared>,
+pub(super) struct Inlet<A = ChannelRef<Process>> {
+    shared: Arc<Shared<A>>,
     which: Which,
     chunks: VecDeque<Chunk>,
 }
 
-impl Inlet {
-    pub(super) const fn new(shared: Arc<Shared>, which: Which) -> Self {
+impl<A> Inlet<A> {
+    pub(super) const fn new(shared: Arc<Shared<A>>, which: Which) -> Self {
         Self { shared, which, chunks: VecDeque::new() }
     }
 
@@ -87,7 +89,7 @@ impl Inlet {
     }
 }
 
-impl Drop for Inlet {
+impl<A> Drop for Inlet<A> {
     fn drop(&mut self) {
         self.shared.discard_pipe(self.which);
     }

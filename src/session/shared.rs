@@ -40,7 +40,7 @@ struct Stream {
 }
 
 #[derive(Debug)]
-struct State {
+struct State<A> {
     stdout: Stream,
     stderr: Stream,
     status: Option<ExitStatus>,
@@ -52,7 +52,7 @@ struct State {
     /// The deadline that passed.
     expired: Option<Duration>,
     /// The address of the channel, once there is one.
-    channel: Option<ChannelRef<Process>>,
+    channel: Option<A>,
     /// The peer has confirmed the start.
     started: bool,
     /// Nobody wants the command any more.
@@ -60,11 +60,12 @@ struct State {
     waiter: Option<Waker>,
 }
 
-/// See the module.
+/// See the module. `A` is the address of a command's channel, to act on when the command is cancelled; what runs on a
+/// server's channel is cancelled by its actor, and keeps none.
 #[derive(Debug)]
-pub(super) struct Shared(Mutex<State>);
+pub(super) struct Shared<A = ChannelRef<Process>>(Mutex<State<A>>);
 
-impl State {
+impl<A> State<A> {
     const fn pair(&mut self, which: Which) -> (&mut Stream, &mut Stream) {
         match which {
             Which::Stdout => (&mut self.stdout, &mut self.stderr),
@@ -86,7 +87,7 @@ fn wake(wakers: impl IntoIterator<Item = Option<Waker>>) {
 }
 
 /// The actor's side.
-impl Shared {
+impl<A> Shared<A> {
     pub(super) fn new(stdout: Lane, stderr: Lane) -> Arc<Self> {
         let stream = |lane| Stream { lane, reader: None };
         Arc::new(Self(Mutex::new(State {
@@ -105,7 +106,7 @@ impl Shared {
     }
 
     /// The channel is open. False when nobody wants it any more.
-    pub(super) fn opened(&self, channel: ChannelRef<Process>) -> bool {
+    pub(super) fn opened(&self, channel: A) -> bool {
         let mut state = self.lock();
         state.channel = Some(channel);
         !state.cancelled
@@ -152,13 +153,13 @@ impl Shared {
         self.lock().failure.get_or_insert(error);
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State<A>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The user's side.
-impl Shared {
+impl<A> Shared<A> {
     /// Moves what has arrived to the reader. False when nothing will come any more.
     pub(super) fn poll_read(
         &self,
@@ -260,7 +261,10 @@ impl Shared {
 
     /// Notes that nobody wants the command any more. The first time, and while the channel is not over, says which
     /// channel to act on, and whether the command was confirmed.
-    pub(super) fn cancel(&self) -> Option<(ChannelRef<Process>, bool)> {
+    pub(super) fn cancel(&self) -> Option<(A, bool)>
+    where
+        A: Clone,
+    {
         let mut state = self.lock();
         if std::mem::replace(&mut state.cancelled, true) || state.end.is_some() {
             return None;
@@ -290,7 +294,7 @@ impl Shared {
     }
 }
 
-impl State {
+impl<A> State<A> {
     fn exit_status(&self) -> ExitStatus {
         self.status.clone().unwrap_or(ExitStatus::Missing)
     }

@@ -12,6 +12,7 @@ use crate::port::Port;
 use crate::port::event::ChannelMsg;
 use crate::wire::codes::OpenFailureReason;
 use crate::wire::keys::PublicKey;
+use crate::wire::open::OpenRequest;
 
 /// Which ways to log in are offered. What is not is refused without asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +37,22 @@ pub(crate) trait Gatekeeper: Send + Sync + 'static {
 
 /// Where the channels of one authenticated peer are taken in.
 pub(crate) trait Door: Send + 'static {
-    /// The peer opens a `session` channel: what is made for it, or why it is refused.
-    fn open_session(&mut self) -> Result<NewChannel, OpenFailureReason>;
+    /// The peer opens a channel: what is made for it, or why it is refused. Must not block.
+    fn open(&mut self, request: OpenRequest) -> Admission;
+
+    /// The peer has opened a channel of a type that servers do not take; it is refused.
+    fn turn_away(&mut self);
+
+    /// Whether one more request is within what the peer may ask. Counts it.
+    fn may_ask(&mut self) -> bool;
+}
+
+/// What becomes of an open.
+pub(crate) enum Admission {
+    Now(NewChannel),
+    Refused(OpenFailureReason),
+    /// It is decided elsewhere, and takes its time. Dropped when the connection ends.
+    Later(BoxFuture<'static, Result<NewChannel, OpenFailureReason>>),
 }
 
 /// A channel that is taken in.
@@ -52,13 +67,17 @@ pub(crate) struct NewChannel {
 pub(crate) trait Guest: Send {
     /// A request that the peer may want an answer to. Must not block.
     fn request(&mut self, request: ChannelMsg) -> Decision;
+
+    /// A request that is never answered: whether the behaviour gets it.
+    fn event(&mut self, event: &ChannelMsg) -> bool;
 }
 
 /// What becomes of a request.
-#[derive(Debug)]
 pub(crate) enum Decision {
     /// It is answered here and now.
     Answer(bool),
-    /// The behaviour gets it as an event, and answers.
-    Deliver(ChannelMsg),
+    /// The behaviour gets it as an event, behind some others, and answers.
+    Deliver { before: Vec<ChannelMsg>, request: ChannelMsg },
+    /// It is decided elsewhere, and takes its time. The future queues the answer on the port.
+    Later(BoxFuture<'static, ()>),
 }

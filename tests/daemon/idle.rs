@@ -7,7 +7,7 @@ use futures::stream::{self, StreamExt};
 use libtest_mimic::Trial;
 use ractor_ssh::config::Limits;
 use ractor_ssh::error::Phase;
-use ractor_ssh::{ChannelMsg, Client};
+use ractor_ssh::{ChannelMsg, Client, Rate, SessionLimits};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::child::{Apart, raise_file_limit};
@@ -35,9 +35,15 @@ async fn ten_thousand() {
     let _alone = ALONE.lock().await;
     let reports = Reports::default();
     let sender = reports.sender();
-    let served =
-        Served::with(|config| config.session_channel(move |_| Report::new(&sender)).max_channels(COUNT + 1))
-            .await;
+    let mut session_limits = SessionLimits::default();
+    session_limits.opens = Rate::unlimited();
+    let served = Served::with(|config| {
+        config
+            .session_channel(move |_| Report::new(&sender))
+            .max_channels(COUNT + 1)
+            .session_limits(session_limits)
+    })
+    .await;
     let mut limits = Limits::default();
     limits.max_channels = COUNT + 1;
     let conn = Client::new(served.client_config().limits(limits)).connect().await.unwrap();

@@ -11,7 +11,7 @@ use ractor_ssh::wire::codes::OpenFailureReason;
 use crate::kit::{Peer, peer_test};
 use crate::ours::Quiet;
 use crate::programs::router;
-use crate::support::{Served, USER, soon};
+use crate::support::{Served, USER, open_when_free, soon};
 
 const NONE: [Peer; 0] = [];
 
@@ -90,6 +90,6 @@ async fn channels() {
     };
     assert_eq!(reason, OpenFailureReason::ResourceShortage);
     open.pop().unwrap().close();
-    soon(async { while conn.session_channel(Quiet).await.is_err() {} }).await;
+    open_when_free(&conn).await;
     soon(conn.close()).await;
 }

@@ -10,9 +10,13 @@
 
 use std::process::ExitCode;
 
+mod bastion;
 mod caps;
 mod child;
 mod clocks;
+mod custom_subsystem;
+mod exits;
+mod forwards;
 mod idle;
 #[path = "../kit/mod.rs"]
 mod kit;
@@ -22,6 +26,8 @@ mod openssh;
 mod ours;
 mod programs;
 mod replies;
+mod routes;
+mod session_limits;
 mod sessions;
 mod sftp;
 mod streams;
@@ -42,6 +48,12 @@ fn main() -> ExitCode {
         caps::trials(),
         clocks::trials(),
         life::trials(),
+        routes::trials(),
+        exits::trials(),
+        session_limits::trials(),
+        forwards::trials(),
+        bastion::trials(),
+        custom_subsystem::trials(),
         idle::trials(),
     ];
     kit::run(trials.into_iter().flatten().collect())

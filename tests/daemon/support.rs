@@ -1,17 +1,20 @@
 //! A daemon, and ways to reach it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use ractor_ssh::auth::{Auth, Identity};
+use ractor_ssh::error::OpenError;
 use ractor_ssh::host_key::HostKeyPolicy;
+use ractor_ssh::wire::codes::OpenFailureReason;
 use ractor_ssh::wire::keys::{PrivateKey, PublicKey, generate_ed25519};
-use ractor_ssh::{Client, ClientConfig, ConnectionRef, Daemon, DaemonConfig, DaemonRef, Router};
+use ractor_ssh::{ChannelRef, Client, ClientConfig, ConnectionRef, Daemon, DaemonConfig, DaemonRef, Router};
 use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::kit::{KeyKind, KeyPair, require_program};
+use crate::ours::Quiet;
 
 pub(crate) const USER: &str = "alice";
 
@@ -128,17 +131,24 @@ impl Ssh {
 
     /// `ssh`, all but the command to run.
     pub(crate) fn command(&self, served: &Served) -> Command {
-        let mut command = self.program("ssh", served);
+        self.command_at(served.daemon.local_addr().port(), &served.host_key.to_openssh().unwrap())
+    }
+
+    /// `ssh` to a port of this machine with this host key, all but the command to run.
+    pub(crate) fn command_at(&self, port: u16, host_key: &str) -> Command {
+        let mut command = self.program_at("ssh", port, host_key);
         command.args(["-l", USER]);
         command
     }
 
     /// `ssh`, `sftp` or `scp`, all but where to and what for.
     pub(crate) fn program(&self, name: &str, served: &Served) -> Command {
-        let port = served.daemon.local_addr().port();
+        self.program_at(name, served.daemon.local_addr().port(), &served.host_key.to_openssh().unwrap())
+    }
+
+    fn program_at(&self, name: &str, port: u16, host_key: &str) -> Command {
         let known_hosts = self.directory.path().join("known_hosts");
-        let line = format!("[127.0.0.1]:{port} {}\n", served.host_key.to_openssh().unwrap());
-        std::fs::write(&known_hosts, line).unwrap();
+        std::fs::write(&known_hosts, format!("[127.0.0.1]:{port} {host_key}\n")).unwrap();
         let mut command = Command::new(require_program(name).unwrap());
         command
             .args([
@@ -165,6 +175,29 @@ impl Ssh {
             .kill_on_drop(true);
         command
     }
+}
+
+/// A channel, as soon as the daemon has room for one.
+pub(crate) async fn open_when_free(conn: &ConnectionRef) -> ChannelRef<Quiet> {
+    soon(async {
+        loop {
+            match conn.session_channel(Quiet).await {
+                Ok(channel) => return channel,
+                Err(OpenError::Refused { reason: OpenFailureReason::ResourceShortage, .. }) => {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+    })
+    .await
+}
+
+/// The program of an example, built with the tests.
+pub(crate) fn example(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("the test has a path");
+    let directory = test.ancestors().nth(2).expect("it is in target/*/deps");
+    directory.join("examples").join(name)
 }
 
 /// Fails what takes longer than any of these tests should.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use russh::keys::ssh_key::PublicKey;
-use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
+use russh::server::{
+    Auth, ChannelOpenHandle, Handle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey,
+};
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
 use secrecy::SecretString;
 use tokio::sync::oneshot;
@@ -13,15 +15,17 @@ use tokio::time::Instant;
 
 use super::config::{ServerSetup, method_set};
 use super::link::ServerLink;
-use super::replies::Replies;
+use super::replies::{BRIEF, GRACE, Replies};
 use crate::config::Limits;
 use crate::error::ConnectionError;
 use crate::port::budget::OutboundCredit;
 use crate::port::event::ChannelMsg;
-use crate::transport::door::{Decision, Door, Gatekeeper, Guest, LoginMethods, NewChannel};
+use crate::transport::door::{Admission, Decision, Door, Gatekeeper, Guest, LoginMethods, NewChannel};
 use crate::transport::russh_common::{Ending, Outlet, Taps, convert};
 use crate::wire::codes::{DataType, OpenFailureReason};
+use crate::wire::open::OpenRequest;
 use crate::wire::pty::{PtyRequest, TerminalMode, TerminalModes, WindowSize};
+use crate::wire::request::X11Request;
 
 /// Every refused password takes at least this long.
 const REFUSAL: Duration = Duration::from_secs(1);
@@ -136,50 +140,133 @@ impl ServerHandler {
 
 /// Channels.
 impl ServerHandler {
-    /// Takes a channel in, or says why not.
-    fn take_in(&mut self, channel: Channel<Msg>, session: &Session) -> Result<(), OpenFailureReason> {
-        let door = self.door.as_mut().ok_or(OpenFailureReason::AdministrativelyProhibited)?;
-        let NewChannel { port, guest } = door.open_session()?;
-        let id = channel.id();
-        let (read, half) = channel.split();
-        let Some(window) = self.shared.taps.adopt(id, &port, read, Some(guest)) else {
-            port.lost(ConnectionError::Lost("the session ended".into()));
-            return Err(OpenFailureReason::ConnectFailed);
+    /// Takes a channel in, or says why not: at once, or when that is decided.
+    async fn opened(
+        &mut self,
+        channel: Channel<Msg>,
+        request: OpenRequest,
+        reply: ChannelOpenHandle,
+        handle: Handle,
+    ) {
+        let admission = match &mut self.door {
+            Some(door) => door.open(request),
+            None => Admission::Refused(OpenFailureReason::AdministrativelyProhibited),
         };
-        port.connect(Box::new(ServerLink {
-            outlet: Outlet { half, window, credit: Arc::clone(&self.shared.credit) },
-            handle: session.handle(),
-            taps: Arc::clone(&self.shared.taps),
-            replies: Arc::clone(&self.shared.replies),
-        }));
-        Ok(())
+        let arrival = Arrival { channel, handle, shared: Arc::clone(&self.shared) };
+        match admission {
+            Admission::Now(new) => arrival.settle(new, reply).await,
+            Admission::Refused(reason) => reply.reject(open_failure(reason)).await,
+            Admission::Later(decision) => {
+                tokio::spawn(async move {
+                    let decided = tokio::select! {
+                        biased;
+                        () = arrival.shared.taps.until_down() => return,
+                        decided = decision => decided,
+                    };
+                    match decided {
+                        Ok(new) => arrival.settle(new, reply).await,
+                        Err(reason) => reply.reject(open_failure(reason)).await,
+                    }
+                });
+            }
+        }
+    }
+
+    /// A channel type that servers do not take.
+    async fn turned_away(&mut self, reply: ChannelOpenHandle) {
+        if let Some(door) = &mut self.door {
+            door.turn_away();
+        }
+        reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+    }
+
+    /// What the channel's guest says.
+    fn ask<T>(&self, id: ChannelId, question: impl FnOnce(&mut dyn Guest) -> T) -> Option<T> {
+        let taps = &self.shared.taps;
+        let mut guest = taps.with(id, Option::take).flatten()?;
+        let answer = question(&mut *guest);
+        taps.with(id, |place| *place = Some(guest));
+        Some(answer)
+    }
+
+    fn may_ask(&mut self) -> bool {
+        self.door.as_mut().is_some_and(|door| door.may_ask())
     }
 
     /// A request that may want an answer.
-    fn request(&self, id: ChannelId, request: ChannelMsg, session: &mut Session) -> Result<(), russh::Error> {
-        let taps = &self.shared.taps;
-        let decision = match taps.with(id, Option::take).flatten() {
-            Some(mut guest) => {
-                let decision = guest.request(request);
-                taps.with(id, |place| *place = Some(guest));
-                decision
-            }
-            None => Decision::Answer(false),
-        };
-        match decision {
+    fn request(
+        &mut self,
+        id: ChannelId,
+        request: ChannelMsg,
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        let may = self.may_ask();
+        let decision = if may { self.ask(id, |guest| guest.request(request)) } else { None };
+        let Shared { taps, replies, .. } = &*self.shared;
+        match decision.unwrap_or(Decision::Answer(false)) {
             Decision::Answer(yes) => {
                 taps.drain(id);
-                if yes { session.channel_success(id) } else { session.channel_failure(id) }
+                match (replies.is_owed(id), yes) {
+                    // russh can send one answer: it belongs to the request that has waited for longer.
+                    (true, _) => Ok(()),
+                    (false, true) => session.channel_success(id),
+                    (false, false) => session.channel_failure(id),
+                }
             }
-            Decision::Deliver(request) => {
-                self.shared.replies.asked(id);
+            Decision::Later(decision) => {
+                taps.drain(id);
+                replies.asked(id, BRIEF);
+                tokio::spawn(decision);
+                Ok(())
+            }
+            Decision::Deliver { before, request } => {
+                for event in before {
+                    taps.event(id, event);
+                }
+                replies.asked(id, GRACE);
                 if taps.event(id, request) && taps.has(id) {
                     return Ok(());
                 }
-                self.shared.replies.forget(id);
+                replies.forget(id);
                 session.channel_failure(id)
             }
         }
+    }
+
+    /// A request that is never answered.
+    fn event(&mut self, id: ChannelId, event: ChannelMsg) {
+        if self.may_ask() && self.ask(id, |guest| guest.event(&event)) == Some(true) {
+            self.shared.taps.event(id, event);
+        } else {
+            self.shared.taps.drain(id);
+        }
+    }
+}
+
+/// A channel on its way in.
+struct Arrival {
+    channel: Channel<Msg>,
+    handle: Handle,
+    shared: Arc<Shared>,
+}
+
+impl Arrival {
+    /// Confirms the channel. What the behaviour sends waits until russh has the confirmation, which takes another queue.
+    async fn settle(self, NewChannel { port, guest }: NewChannel, reply: ChannelOpenHandle) {
+        let Self { channel, handle, shared } = self;
+        let id = channel.id();
+        let (read, half) = channel.split();
+        let Some(window) = shared.taps.adopt(id, &port, read, Some(guest)) else {
+            port.lost(ConnectionError::Lost("the session ended".into()));
+            return reply.reject(ChannelOpenFailure::ConnectFailed).await;
+        };
+        reply.accept().await;
+        port.connect(Box::new(ServerLink {
+            outlet: Outlet { half, window, credit: Arc::clone(&shared.credit) },
+            handle,
+            taps: Arc::clone(&shared.taps),
+            replies: Arc::clone(&shared.replies),
+        }));
     }
 }
 
@@ -241,7 +328,7 @@ impl Handler for ServerHandler {
         Ok(())
     }
 
-    // Other channel types are refused by russh's own defaults, which drop the handle to answer with.
+    // Types unknown to russh, and those only a client takes, are refused by russh itself.
 
     async fn channel_open_session(
         &mut self,
@@ -249,10 +336,67 @@ impl Handler for ServerHandler {
         reply: ChannelOpenHandle,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        match self.take_in(channel, session) {
-            Ok(()) => reply.accept().await,
-            Err(reason) => reply.reject(open_failure(reason)).await,
-        }
+        self.opened(channel, OpenRequest::Session, reply, session.handle()).await;
+        Ok(())
+    }
+
+    async fn channel_open_direct_tcpip(
+        &mut self,
+        channel: Channel<Msg>,
+        host: &str,
+        port: u32,
+        originator_host: &str,
+        originator_port: u32,
+        reply: ChannelOpenHandle,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let Ok(port) = u16::try_from(port) else {
+            self.turned_away(reply).await;
+            return Ok(());
+        };
+        let (host, originator_host) = (host.to_owned(), originator_host.to_owned());
+        // Only told: a port that is none is no reason to refuse.
+        let originator_port = u16::try_from(originator_port).unwrap_or(0);
+        let request = OpenRequest::DirectTcpip { host, port, originator_host, originator_port };
+        self.opened(channel, request, reply, session.handle()).await;
+        Ok(())
+    }
+
+    async fn channel_open_direct_streamlocal(
+        &mut self,
+        channel: Channel<Msg>,
+        path: &str,
+        reply: ChannelOpenHandle,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let request = OpenRequest::DirectStreamlocal { path: path.to_owned() };
+        self.opened(channel, request, reply, session.handle()).await;
+        Ok(())
+    }
+
+    async fn channel_open_x11(
+        &mut self,
+        _channel: Channel<Msg>,
+        _originator_host: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.turned_away(reply).await;
+        Ok(())
+    }
+
+    async fn channel_open_forwarded_tcpip(
+        &mut self,
+        _channel: Channel<Msg>,
+        _host: &str,
+        _port: u32,
+        _originator_host: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.turned_away(reply).await;
         Ok(())
     }
 
@@ -369,27 +513,29 @@ impl Handler for ServerHandler {
         self.request(channel, ChannelMsg::Subsystem { want_reply: true, name: name.to_owned() }, session)
     }
 
-    async fn x11_request(
-        &mut self,
-        channel: ChannelId,
-        _single_connection: bool,
-        _protocol: &str,
-        _cookie: &str,
-        _screen: u32,
-        session: &mut Session,
-    ) -> Result<(), Self::Error> {
-        self.shared.taps.drain(channel);
-        session.channel_failure(channel)
-    }
-
     /// russh answers with what is returned.
     async fn agent_request(
         &mut self,
         channel: ChannelId,
         _session: &mut Session,
     ) -> Result<bool, Self::Error> {
+        self.may_ask();
         self.shared.taps.drain(channel);
         Ok(false)
+    }
+
+    async fn x11_request(
+        &mut self,
+        channel: ChannelId,
+        single_connection: bool,
+        auth_protocol: &str,
+        auth_cookie: &str,
+        screen: u32,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let mut request = X11Request::new(auth_protocol, auth_cookie);
+        (request.single_connection, request.screen) = (single_connection, screen);
+        self.request(channel, ChannelMsg::X11 { want_reply: true, request }, session)
     }
 
     async fn window_change_request(
@@ -402,7 +548,7 @@ impl Handler for ServerHandler {
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
         let size = WindowSize::new(columns, rows).pixels(width, height);
-        self.shared.taps.event(channel, ChannelMsg::WindowChange { size });
+        self.event(channel, ChannelMsg::WindowChange { size });
         Ok(())
     }
 
@@ -412,7 +558,7 @@ impl Handler for ServerHandler {
         signal: Sig,
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.shared.taps.event(channel, ChannelMsg::Signal { signal: convert::signal(&signal) });
+        self.event(channel, ChannelMsg::Signal { signal: convert::signal(&signal) });
         Ok(())
     }
 }

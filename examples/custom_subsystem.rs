@@ -1,0 +1,172 @@
+//! A subsystem of one's own: a daemon that keeps values by key, and a client that asks it.
+//!
+//! ```sh
+//! cargo run --example custom_subsystem
+//! cargo run --example custom_subsystem -- --listen 127.0.0.1:2222 --authorized-key ~/.ssh/id_ed25519.pub
+//! ssh -p 2222 -s 127.0.0.1 kv
+//! ```
+//!
+//! The protocol has one line a request (`set KEY VALUE`, `get KEY`, `keys`) and one line an answer (`ok ...`, `none`,
+//! `error ...`). Each channel is an actor with a [`ServerChannel`] of its own; what they share is the store.
+//! Without arguments the daemon and a client run in this process, and the program shows what they say.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use clap::Parser;
+use futures::{SinkExt, StreamExt};
+use ractor_ssh::auth::{Auth, Identity};
+use ractor_ssh::host_key::HostKeyPolicy;
+use ractor_ssh::wire::keys::{PrivateKey, PublicKey, generate_ed25519};
+use ractor_ssh::{
+    BoxError, ChannelContext, ChannelMsg, Client, ClientConfig, Daemon, DaemonConfig, DaemonRef, Next,
+    Router, ServerChannel, ServerSide,
+};
+
+/// The name of the subsystem.
+const NAME: &str = "kv";
+/// Longer requests end the channel: what comes before the end of a line is kept.
+const LONGEST: usize = 64 << 10;
+/// More keys are refused.
+const MOST_KEYS: usize = 10_000;
+
+/// Serves a key-value store as an SSH subsystem.
+#[derive(Parser)]
+struct Args {
+    /// Serve others: where to listen. Without it, a client in this program shows the protocol.
+    #[arg(long, requires = "authorized_key")]
+    listen: Option<SocketAddr>,
+    /// File with the public key that is let in.
+    #[arg(long, requires = "listen")]
+    authorized_key: Option<PathBuf>,
+    /// File with the daemon's private key, without a passphrase. Default: a new one.
+    #[arg(long, requires = "listen")]
+    host_key: Option<PathBuf>,
+}
+
+type Store = Arc<Mutex<BTreeMap<String, String>>>;
+
+/// One channel: the beginning of a line, and the store that all have in common.
+struct KeyValue {
+    store: Store,
+    partial: Vec<u8>,
+}
+
+impl KeyValue {
+    fn answer(&self, line: &str) -> String {
+        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match (verb, rest.split_once(' ')) {
+            ("get", None) => store.get(rest).map_or("none".to_owned(), |value| format!("ok {value}")),
+            ("keys", None) if rest.is_empty() => {
+                format!("ok {}", store.keys().cloned().collect::<Vec<_>>().join(" "))
+            }
+            ("set", Some((key, _))) if store.len() >= MOST_KEYS && !store.contains_key(key) => {
+                format!("error there are {MOST_KEYS} keys already")
+            }
+            ("set", Some((key, value))) => {
+                store.insert(key.to_owned(), value.to_owned());
+                "ok".to_owned()
+            }
+            _ => "error say `set KEY VALUE`, `get KEY` or `keys`".to_owned(),
+        }
+    }
+}
+
+impl ServerChannel for KeyValue {
+    type Msg = ();
+
+    async fn handle_ssh_msg(
+        &mut self,
+        msg: ChannelMsg,
+        ctx: &mut ChannelContext<Self, ServerSide>,
+    ) -> Result<Next, BoxError> {
+        match msg {
+            ChannelMsg::Data { data, .. } => {
+                self.partial.extend_from_slice(&data);
+                while let Some(end) = self.partial.iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<u8> = self.partial.drain(..=end).collect();
+                    let answer = self.answer(String::from_utf8_lossy(&line).trim_end());
+                    ctx.send(answer + "\n")?;
+                }
+                if self.partial.len() > LONGEST {
+                    return Err("the request is too long".into());
+                }
+            }
+            ChannelMsg::Eof => ctx.exit(0)?,
+            _ => {}
+        }
+        Ok(Next::Continue)
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("custom_subsystem: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<(), BoxError> {
+    let Some((listen, authorized)) = args.listen.zip(args.authorized_key) else { return show().await };
+    let host_key = match args.host_key {
+        Some(path) => PrivateKey::from_openssh(read(&path).await?)?,
+        None => generate_ed25519(),
+    };
+    let daemon = start(listen, host_key, PublicKey::from_openssh(read(&authorized).await?.trim())?).await?;
+    println!("listening on {}", daemon.local_addr());
+    tokio::signal::ctrl_c().await?;
+    daemon.stop().await;
+    Ok(())
+}
+
+async fn read(path: &Path) -> Result<String, BoxError> {
+    Ok(tokio::fs::read_to_string(path).await.map_err(|error| format!("{}: {error}", path.display()))?)
+}
+
+/// A daemon with the subsystem and nothing else.
+async fn start(
+    listen: SocketAddr,
+    host_key: PrivateKey,
+    authorized: PublicKey,
+) -> Result<DaemonRef, BoxError> {
+    let store = Store::default();
+    let routes =
+        Router::new().subsystem(NAME, move |_| KeyValue { store: Arc::clone(&store), partial: Vec::new() });
+    let config = DaemonConfig::new(listen).host_key(host_key).router(routes);
+    let config = config.public_key(move |_, key| {
+        let yes = key.key_data() == authorized.key_data();
+        async move { yes }
+    });
+    Ok(Daemon::start(config).await?)
+}
+
+/// Both sides in one program.
+async fn show() -> Result<(), BoxError> {
+    let (host_key, identity) = (generate_ed25519(), generate_ed25519());
+    let policy = HostKeyPolicy::pinned([host_key.public_key().clone()]);
+    let daemon = start(([127, 0, 0, 1], 0).into(), host_key, identity.public_key().clone()).await?;
+    let client = ClientConfig::new("127.0.0.1", "somebody")
+        .port(daemon.local_addr().port())
+        .auth(Auth::new().identity(Identity::from_private_key(identity)))
+        .host_key(policy);
+    let conn = Client::new(client).connect().await?;
+
+    let mut lines = conn.subsystem(NAME).stream().await?.lines(LONGEST);
+    for request in ["set planet Earth", "set star Sun", "get planet", "get moon", "keys", "sing"] {
+        lines.send(request).await?;
+        let answer = lines.next().await.ok_or("the subsystem has ended")??;
+        println!("{request:<20} {answer}");
+    }
+    lines.into_inner().finish().await?;
+    conn.close().await;
+    daemon.stop().await;
+    Ok(())
+}
