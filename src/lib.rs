@@ -78,8 +78,8 @@ pub use handle::ConnectionRef;
 pub use port::event::ChannelMsg;
 #[cfg(feature = "server")]
 pub use server::{
-    Daemon, DaemonConfig, DaemonError, DaemonRef, ExecOutput, LoginAttempt, NewSession, Permissions, Router,
-    SessionKind, SessionRequest,
+    Daemon, DaemonConfig, DaemonError, DaemonRef, ExecOutput, LoginAttempt, LoginDecision, NewSession,
+    Permissions, Router, SessionKind, SessionRequest, login,
 };
 pub use supervised::{ChannelSpec, Incarnation, SupervisedRef};
 pub use wire::id::ChannelKey;

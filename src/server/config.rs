@@ -9,10 +9,11 @@ use super::login::Logins;
 use super::router::Sessions;
 use crate::config::{ChannelOptions, Keepalive, Limits, RekeyLimit, Timeouts};
 use crate::error::ConfigError;
-use crate::wire::keys::PrivateKey;
+use crate::wire::keys::{Certificate, PrivateKey};
 
 mod channels;
 mod connections;
+mod keys;
 mod logins;
 
 /// Where to listen, who may enter, and what runs on their channels.
@@ -23,6 +24,7 @@ mod logins;
 pub struct DaemonConfig {
     pub(in crate::server) listen: SocketAddr,
     pub(in crate::server) host_keys: Vec<PrivateKey>,
+    pub(in crate::server) host_certificates: Vec<Certificate>,
     pub(in crate::server) logins: Logins,
     pub(in crate::server) sessions: Sessions,
     pub(in crate::server) login_grace: Duration,
@@ -53,6 +55,7 @@ impl DaemonConfig {
         Self {
             listen: listen.into(),
             host_keys: Vec::new(),
+            host_certificates: Vec::new(),
             logins: Logins::default(),
             sessions: Sessions::Routed(Arc::default()),
             login_grace: Duration::from_secs(120),
@@ -68,29 +71,13 @@ impl DaemonConfig {
         }
     }
 
-    /// Adds a host key; at least one is needed. Of several, the client's preference decides by their algorithms.
-    #[must_use]
-    pub fn host_key(mut self, key: PrivateKey) -> Self {
-        self.host_keys.push(key);
-        self
-    }
-
     /// Looks at every value; starting does so first.
     ///
     /// # Errors
     /// Names the first value that cannot work, and the way out.
     pub fn check(&self) -> Result<(), ConfigError> {
-        if self.host_keys.is_empty() {
-            return Err(ConfigError::new(
-                "host_key",
-                "none was given",
-                "give one; `wire::keys::generate_ed25519()` makes one",
-            ));
-        }
-        if let Some(key) = self.host_keys.iter().find(|key| key.is_encrypted()) {
-            let problem = format!("the {} key is encrypted", key.algorithm());
-            return Err(ConfigError::new("host_key", problem, "decrypt it first"));
-        }
+        self.check_host_keys()?;
+        self.logins.check()?;
         let zero = [
             ("max_connections", self.max_connections == 0),
             ("max_unauthenticated", self.max_unauthenticated == 0),

@@ -12,6 +12,7 @@ use tracing::Instrument;
 use super::accept::Acceptor;
 use super::config::DaemonConfig;
 use super::error::DaemonError;
+use super::login::{Counters, LoginStats};
 use super::peer::{Permits, Plan, attend, stopped};
 
 /// Starts daemons.
@@ -55,10 +56,11 @@ impl Daemon {
         let local_addr = listener.local_addr().map_err(failed)?;
         let (stop, stopping) = watch::channel(false);
         let (running, done) = watch::channel(());
+        let logins = Arc::clone(&plan.logins);
         let work = Work { plan, stop: stopping, _running: running };
         let span = tracing::info_span!("ssh_daemon", listen = %local_addr);
         tokio::spawn(work.run(listener).instrument(span));
-        Ok(DaemonRef { shared: Arc::new(Shared { local_addr, stop, done }) })
+        Ok(DaemonRef { shared: Arc::new(Shared { local_addr, stop, done, logins }) })
     }
 }
 
@@ -74,6 +76,7 @@ struct Shared {
     stop: watch::Sender<bool>,
     /// Closed when the daemon is gone.
     done: watch::Receiver<()>,
+    logins: Arc<Counters>,
 }
 
 impl Drop for Shared {
@@ -93,6 +96,12 @@ impl DaemonRef {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.shared.local_addr
+    }
+
+    /// How many logins there were.
+    #[must_use]
+    pub fn login_stats(&self) -> LoginStats {
+        self.shared.logins.snapshot()
     }
 
     /// Stops listening and ends every connection: its channels get `Closed`, then it is told
@@ -129,6 +138,11 @@ impl Work {
                 Some(_) = tasks.join_next(), if !tasks.is_empty() => continue,
                 accepted = acceptor.next() => accepted,
             };
+            if self.plan.penalties.is_barred(peer.ip()) {
+                self.plan.logins.barred();
+                tracing::debug!(%peer, "turned away for its refused logins");
+                continue;
+            }
             let permits = (
                 Arc::clone(&connections).try_acquire_owned(),
                 Arc::clone(&unauthenticated).try_acquire_owned(),

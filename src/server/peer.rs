@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::config::DaemonConfig;
 use super::door::{ConnectionDoor, Slots};
-use super::login::Gate;
+use super::login::{Contact, Counters, Gate, GateSetup, Penalties};
 use crate::config::RekeyLimit;
 use crate::connection::{self, ConnectionArgs, Sink};
 use crate::error::{ConfigError, ConnectionError, Phase};
@@ -22,20 +22,28 @@ use crate::transport::russh_server::{HandshakeError, Serve, ServerSetup, serve};
 pub(super) struct Plan {
     pub(super) config: DaemonConfig,
     setup: ServerSetup,
+    gates: GateSetup,
+    pub(super) penalties: Arc<Penalties>,
+    pub(super) logins: Arc<Counters>,
 }
 
 impl Plan {
     pub(super) fn new(config: DaemonConfig) -> Result<Self, ConfigError> {
         config.check()?;
+        let penalties = Arc::new(Penalties::new(config.logins.penalties.clone()));
+        let logins = Arc::new(Counters::default());
+        let (to_charge, to_count) = (Arc::clone(&penalties), Arc::clone(&logins));
+        let gates = GateSetup::new(config.logins.clone(), config.max_auth_attempts, to_charge, to_count)?;
         let setup = ServerSetup::new(
             &config.host_keys,
+            &config.host_certificates,
             &config.server_id,
-            config.logins.methods(),
+            &gates.methods(),
             config.max_auth_attempts,
             &config.limits,
             config.rekey,
         )?;
-        Ok(Self { config, setup })
+        Ok(Self { config, setup, gates, penalties, logins })
     }
 }
 
@@ -100,10 +108,11 @@ where
 {
     let config = &plan.config;
     let sink = Sink::default();
+    let (gate, granted) = Gate::new(plan.gates.clone(), Contact::new(addresses));
     let admitted = serve(Serve {
         io,
         setup: &plan.setup,
-        gatekeeper: Arc::new(Gate { logins: config.logins.clone(), peer: addresses.0 }),
+        gatekeeper: Box::new(gate),
         limits: &config.limits,
         timeouts: &config.timeouts,
         deadline: Instant::now() + config.login_grace,
@@ -141,7 +150,7 @@ where
         close_timeout: config.timeouts.close,
         user: facts.user.clone(),
         peer: addresses.0,
-        permissions: Arc::default(),
+        permissions: Arc::new(granted.take()),
     };
     admitted.admit(Box::new(door));
     tracing::info!(user = %facts.user, version = %facts.peer_version, "logged in");

@@ -136,7 +136,7 @@ where
 /// Waits for the peer's identification string. `Some` when the whole handshake was done before that was noticed.
 async fn version<F>(
     handshake: &mut std::pin::Pin<Box<F>>,
-    seen: oneshot::Receiver<()>,
+    seen: oneshot::Receiver<String>,
     limit: Duration,
 ) -> Result<Option<Handle>, ConnectError>
 where
@@ -144,7 +144,7 @@ where
 {
     tokio::select! {
         done = handshake => done.map(Some).map_err(|fault| failed(Phase::Version, fault)),
-        Ok(()) = seen => Ok(None),
+        Ok(_) = seen => Ok(None),
         () = tokio::time::sleep(limit) => Err(ConnectError::Timeout { phase: Phase::Version, after: limit }),
     }
 }

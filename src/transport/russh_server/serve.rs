@@ -19,13 +19,14 @@ use crate::port::budget::{ChannelBudget, ConnectionBudget, OutboundCredit};
 use crate::transport::door::{Door, Gatekeeper};
 use crate::transport::pump::{Pump, PumpConfig};
 use crate::transport::russh_common::{CloseOnDrop, Ending, Taps, convert};
+use crate::transport::version::VersionWatch;
 use crate::transport::{EventSink, Transport};
 
 /// What it takes to serve one byte stream.
 pub(crate) struct Serve<'a, IO> {
     pub(crate) io: IO,
     pub(crate) setup: &'a ServerSetup,
-    pub(crate) gatekeeper: Arc<dyn Gatekeeper>,
+    pub(crate) gatekeeper: Box<dyn Gatekeeper>,
     pub(crate) limits: &'a Limits,
     pub(crate) timeouts: &'a Timeouts,
     /// When the peer must be logged in, whatever it does.
@@ -71,7 +72,8 @@ where
     let budget = ConnectionBudget::new(args.limits.inbound_budget);
     let credit = OutboundCredit::new(args.limits.outbound_budget);
     let pump_config = PumpConfig { write_stall: args.timeouts.write_stall, ..PumpConfig::default() };
-    let pump = Pump::new(args.io, &pump_config, Arc::clone(&budget), Arc::clone(&credit));
+    let (io, version) = VersionWatch::new(args.io);
+    let pump = Pump::new(io, &pump_config, Arc::clone(&budget), Arc::clone(&credit));
     let (control, stats) = (pump.control(), pump.stats());
     let guard = CloseOnDrop::new(&control);
     let early = ChannelBudget::new(Arc::clone(&budget), args.limits.inbound_budget);
@@ -82,14 +84,15 @@ where
         credit,
     });
     let (handler, mut steps) =
-        ServerHandler::new(args.gatekeeper, args.setup, args.limits, args.deadline, Arc::clone(&shared));
+        ServerHandler::new(args.gatekeeper, version, args.limits, args.deadline, Arc::clone(&shared));
 
     let deadline = Deadline(args.deadline);
     let config = Arc::clone(&args.setup.config);
-    let version = russh::server::run_stream(config, pump, handler);
-    let running = deadline.limit(Phase::Version, args.timeouts.version, version).await?.map_err(|error| {
-        HandshakeError::Ended { phase: Phase::Version, error: convert::connection_error(&error) }
-    })?;
+    let exchange = russh::server::run_stream(config, pump, handler);
+    let running =
+        deadline.limit(Phase::Version, args.timeouts.version, exchange).await?.map_err(|error| {
+            HandshakeError::Ended { phase: Phase::Version, error: convert::connection_error(&error) }
+        })?;
     let handle = running.handle();
     let told = Arc::clone(&shared);
     tokio::spawn(async move {
@@ -107,13 +110,13 @@ where
     let keys = deadline.limit(Phase::Kex, args.timeouts.kex, &mut steps.keys).await?;
     keys.map_err(|_| ended(Phase::Kex))?;
     let login = deadline.limit(Phase::Auth, args.timeouts.auth, &mut steps.login).await?;
-    let Login { user, method, peer_version, door } = login.map_err(|_| ended(Phase::Auth))?;
+    let Login { user, methods, peer_version, door } = login.map_err(|_| ended(Phase::Auth))?;
 
     guard.keep_open();
     let facts = Facts {
         peer_version,
         user,
-        auth_methods: vec![method.to_owned()],
+        auth_methods: methods.iter().map(|method| method.name().to_owned()).collect(),
         peer_addr: args.addresses.0,
         local_addr: args.addresses.1,
         ..Facts::default()
