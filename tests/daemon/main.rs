@@ -10,10 +10,15 @@
 
 use std::process::ExitCode;
 
+mod certificates;
+mod host_keys;
 mod idle;
 #[path = "../kit/mod.rs"]
 mod kit;
 mod limits;
+mod login_keys;
+mod login_steps;
+mod logins;
 mod openssh;
 mod ours;
 mod programs;
@@ -29,6 +34,11 @@ fn main() -> ExitCode {
         limits::trials(),
         streams::trials(),
         idle::trials(),
+        logins::trials(),
+        login_steps::trials(),
+        login_keys::trials(),
+        certificates::trials(),
+        host_keys::trials(),
     ];
     kit::run(trials.into_iter().flatten().collect())
 }

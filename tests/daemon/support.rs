@@ -92,8 +92,13 @@ pub(crate) struct Ssh {
 
 impl Ssh {
     pub(crate) fn new() -> Self {
+        Self::with_key(KeyKind::Ed25519)
+    }
+
+    /// With a key of this kind.
+    pub(crate) fn with_key(kind: KeyKind) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let key = KeyPair::generate(directory.path().join("id"), KeyKind::Ed25519).unwrap();
+        let key = KeyPair::generate(directory.path().join("id"), kind).unwrap();
         Self { directory, key }
     }
 
@@ -117,24 +122,34 @@ impl Ssh {
         .await
     }
 
+    /// The client's key; a certificate beside it is presented, too.
+    pub(crate) fn key(&self) -> &KeyPair {
+        &self.key
+    }
+
     /// `ssh`, all but the command to run.
     pub(crate) fn command(&self, served: &Served) -> Command {
+        self.command_with(served, "yes")
+    }
+
+    /// [`command`](Self::command), with a user who answers these prompts. `printenv` is the program that asks: it
+    /// prints the variable that is called like the prompt.
+    pub(crate) fn answering(&self, served: &Served, answers: &[(&str, &str)]) -> Command {
+        let mut command = self.command_with(served, "no");
+        command.env("SSH_ASKPASS", require_program("printenv").unwrap()).env("SSH_ASKPASS_REQUIRE", "force");
+        command.envs(answers.iter().copied());
+        command
+    }
+
+    fn command_with(&self, served: &Served, batch: &str) -> Command {
         let port = served.daemon.local_addr().port();
         let known_hosts = self.directory.path().join("known_hosts");
         let line = format!("[127.0.0.1]:{port} {}\n", served.host_key.to_openssh().unwrap());
         std::fs::write(&known_hosts, line).unwrap();
         let mut command = Command::new(require_program("ssh").unwrap());
         command
-            .args([
-                "-F",
-                "none",
-                "-o",
-                "BatchMode=yes",
-                "-o",
-                "IdentitiesOnly=yes",
-                "-o",
-                "ConnectTimeout=20",
-            ])
+            .args(["-F", "none", "-o", &format!("BatchMode={batch}"), "-o", "IdentitiesOnly=yes"])
+            .args(["-o", "ConnectTimeout=20"])
             .args(["-o", "StrictHostKeyChecking=yes", "-o", "GlobalKnownHostsFile=/dev/null"])
             .args(["-o", "UpdateHostKeys=no"])
             .arg("-o")
@@ -148,6 +163,22 @@ impl Ssh {
             .stderr(Stdio::piped())
             .kill_on_drop(true);
         command
+    }
+}
+
+/// A daemon that lets nobody in yet.
+pub(crate) fn bare_config() -> (DaemonConfig, PublicKey) {
+    let host_key = generate_ed25519();
+    let public = host_key.public_key().clone();
+    (DaemonConfig::new(([127, 0, 0, 1], 0)).host_key(host_key), public)
+}
+
+impl Served {
+    /// Lets in only whom `change` lets in.
+    pub(crate) async fn bare(change: impl FnOnce(DaemonConfig) -> DaemonConfig) -> Self {
+        let (config, host_key) = bare_config();
+        let daemon = Daemon::start(change(config)).await.unwrap();
+        Self { daemon, host_key, identity: generate_ed25519() }
     }
 }
 

@@ -82,7 +82,7 @@ impl Prompts {
     }
 }
 
-/// What comes next in an interview.
+/// What comes next in an interview. [`Prompts`] and what is a [`LoginDecision`] become one with `into()`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InterviewStep {
@@ -115,15 +115,13 @@ pub trait Interview: Send + 'static {
     fn next(&mut self, answers: Vec<SecretString>) -> impl Future<Output = InterviewStep> + Send;
 }
 
-impl<F, Fut, S> Interview for F
+impl<F, Fut> Interview for F
 where
     F: FnMut(Vec<SecretString>) -> Fut + Send + 'static,
-    Fut: Future<Output = S> + Send,
-    S: Into<InterviewStep>,
+    Fut: Future<Output = InterviewStep> + Send,
 {
     fn next(&mut self, answers: Vec<SecretString>) -> impl Future<Output = InterviewStep> + Send {
-        let next = self(answers);
-        async move { next.await.into() }
+        self(answers)
     }
 }
 

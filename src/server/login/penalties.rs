@@ -14,9 +14,9 @@ use crate::error::ConfigError;
 /// What refused logins cost their source address.
 ///
 /// Each refused password or interview costs `per_failure`, and so does each connection that ends without a login after
-/// keys were refused. What an address has collected goes down with time. Once it reaches `bar_at`, new connections
-/// from it are closed at once, before anything is sent, until all of it is over. With the defaults an address may
-/// fail 12 times at once, and from then on every 5 s.
+/// keys were refused. What an address has collected goes down with time. Once `bar_at` has no room for one more failure,
+/// new connections from it are closed at once, before anything is sent, until all of it is over. With the defaults
+/// that is so after 12 failures in a row.
 ///
 /// IPv6 addresses count by their network of 64 bits. Behind a proxy or a NAT many users share an address: raise
 /// `bar_at`, or switch it [`off`](Self::off).
@@ -25,7 +25,7 @@ use crate::error::ConfigError;
 pub struct SourcePenalties {
     /// What one failure costs. Default 5 s. Zero switches penalties off.
     pub per_failure: Duration,
-    /// From how much on an address is turned away. Default 60 s.
+    /// How much an address may collect. Default 60 s.
     pub bar_at: Duration,
     /// No address collects more than this. Default 10 min.
     pub longest: Duration,
@@ -111,7 +111,7 @@ impl Penalties {
         source.barred &= source.over > now;
         let collected = source.over.saturating_duration_since(now) + self.policy.per_failure;
         source.over = now + collected.min(self.policy.longest);
-        if collected >= self.policy.bar_at && !source.barred {
+        if collected + self.policy.per_failure > self.policy.bar_at && !source.barred {
             source.barred = true;
             drop(sources);
             tracing::warn!(source = %key, "too many refused logins; connections from there are turned away");
