@@ -113,3 +113,6 @@ fn permissions(certificate: &Certificate) -> Permissions {
         ..Permissions::none()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -384,3 +384,6 @@ pub(super) async fn guarded<T>(work: impl Future<Output = T> + Send) -> Result<T
         LoginRefusal::CallbackPanicked
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -118,6 +118,15 @@ impl Penalties {
         }
     }
 
+    /// How many failures an address has not worked off yet.
+    #[cfg(test)]
+    pub(super) fn failures(&self, ip: IpAddr) -> u128 {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let left =
+            sources.get(&source(ip)).map(|source| source.over.saturating_duration_since(Instant::now()));
+        left.unwrap_or_default().as_millis().div_ceil(self.policy.per_failure.as_millis())
+    }
+
     fn make_room(&self, sources: &mut HashMap<IpAddr, Source>, now: Instant) {
         if sources.len() < self.policy.sources {
             return;
