@@ -236,6 +236,8 @@ async fn auth_none() {
     assert_eq!((remaining_methods[..].to_vec(), partial_success), (vec![russh::MethodKind::Password], false));
     assert!(soon(handle.authenticate_none("guest")).await.unwrap().success());
     handle.channel_open_session().await.unwrap();
+    let stats = served.daemon.login_stats();
+    assert_eq!((stats.accepted, stats.refused), (1, 0), "to ask for nothing is no guess");
 }
 
 async fn banner() {

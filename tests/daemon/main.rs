@@ -11,6 +11,7 @@
 use std::process::ExitCode;
 
 mod certificates;
+mod forced;
 mod host_keys;
 mod idle;
 #[path = "../kit/mod.rs"]
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         login_keys::trials(),
         certificates::trials(),
         host_keys::trials(),
+        forced::trials(),
     ];
     kit::run(trials.into_iter().flatten().collect())
 }

@@ -16,7 +16,7 @@ use crate::wire::keys::PublicKey;
 /// [`Permissions`](crate::Permissions). They are dropped when the login grace ends; a panic in one is a refusal.
 impl DaemonConfig {
     /// Lets in who has a password the callback says yes to (RFC 4252 section 8). A no takes at least the
-    /// [`login_delay`](Self::login_delay).
+    /// [`login_delay`](Self::login_delay). russh refuses requests to change a password itself.
     #[must_use]
     pub fn password<F, D>(
         mut self,
@@ -60,7 +60,8 @@ impl DaemonConfig {
     }
 
     /// Lets in without proof who the callback says yes to (the method `none`, RFC 4252 section 5.2). Clients begin
-    /// with it to learn which methods there are; it is never one of those named to them.
+    /// with it to learn which methods there are; it is never one of those named to them, and a no is no refused login:
+    /// it takes no time and is not counted.
     #[must_use]
     pub fn none<F, D>(mut self, decide: impl Fn(LoginAttempt) -> F + Send + Sync + 'static) -> Self
     where

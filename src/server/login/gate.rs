@@ -7,27 +7,33 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use secrecy::SecretString;
 use tokio::time::Instant;
 
 use super::attempt::{Contact, LoginAttempt};
 use super::decision::{LoginDecision, LoginRefusal};
-use super::interview::{Conversation, InterviewStep};
-use super::keys::{Offer, is_sha1};
-use super::logins::{Decide, Logins};
+use super::interview::Conversation;
+use super::logins::Logins;
 use super::merge::both;
 use super::penalties::Penalties;
 use super::requirement::Requirement;
 use super::stats::Counters;
 use crate::auth::AuthMethod;
 use crate::server::permissions::Permissions;
-use crate::transport::door::{Gatekeeper, Proof, Questions, Verdict};
+use crate::transport::door::{Gatekeeper, Proof, Verdict};
 use crate::wire::keys::KeyData;
 
 /// So many requests of all kinds are answered on a connection, those that are no refusals included.
 const MAX_REQUESTS: usize = 1024;
+/// A longer name, in bytes, ends the connection.
+const MAX_USER: usize = 1024;
+/// So many characters of a name are logged.
+const MAX_LOGGED: usize = 64;
 /// A refused key takes this part of the delay: clients offer one after the other.
 const KEY_PART: u32 = 20;
+
+mod weigh;
+
+use weigh::Outcome;
 
 /// What all gates of a daemon share.
 #[derive(Clone)]
@@ -89,20 +95,6 @@ pub(in crate::server) struct Gate {
     granted: Granted,
 }
 
-/// What a proof came to.
-enum Outcome {
-    Decided(LoginDecision, Option<KeyData>),
-    Sign,
-    Ask(Questions),
-    Refused(LoginRefusal),
-}
-
-impl From<Result<LoginDecision, LoginRefusal>> for Outcome {
-    fn from(result: Result<LoginDecision, LoginRefusal>) -> Self {
-        result.map_or_else(Self::Refused, |decision| Self::Decided(decision, None))
-    }
-}
-
 impl Gate {
     /// Also returns where the permissions will be.
     pub(in crate::server) fn new(setup: GateSetup, contact: Contact) -> (Self, Granted) {
@@ -145,89 +137,6 @@ impl Gate {
         }
     }
 
-    async fn weigh(&mut self, user: &str, method: AuthMethod, proof: Proof) -> Outcome {
-        let conversation = self.conversation.take();
-        if !self.setup.required.next(&self.passed).contains(&method) {
-            return Outcome::Refused(LoginRefusal::NotOffered);
-        }
-        if self.refused >= self.setup.max_refused {
-            return Outcome::Refused(LoginRefusal::TooManyAttempts);
-        }
-        let attempt = self.attempt(user);
-        let logins = Arc::clone(&self.setup.logins);
-        match proof {
-            Proof::None => callback(logins.none.as_ref(), attempt, ()).await.into(),
-            Proof::Password(password) => callback(logins.password.as_ref(), attempt, password).await.into(),
-            Proof::OfferedKey { key, algorithm } => {
-                if let Err(refusal) = self.usable(key.key_data(), &algorithm) {
-                    return Outcome::Refused(refusal);
-                }
-                match logins.offered(&attempt, &key).await {
-                    Offer::Known | Offer::Perhaps => Outcome::Sign,
-                    Offer::No(refusal) => Outcome::Refused(refusal),
-                    Offer::Disconnect => Outcome::Decided(LoginDecision::Disconnect, None),
-                }
-            }
-            Proof::Key { key, algorithm } => {
-                if let Err(refusal) = self.usable(key.key_data(), &algorithm) {
-                    return Outcome::Refused(refusal);
-                }
-                let decision = logins.key(&attempt, &key).await;
-                self.decided(decision, key.key_data())
-            }
-            // The algorithm was looked at when russh offered the key in it.
-            Proof::Certificate(certificate) => {
-                if self.spent.contains(certificate.public_key()) {
-                    return Outcome::Refused(LoginRefusal::KeyUsedBefore);
-                }
-                let decision = logins.certificate(&attempt, &certificate).await;
-                self.decided(decision, certificate.public_key())
-            }
-            Proof::Interview => {
-                let Some(begin) = logins.interview.clone() else {
-                    return Outcome::Refused(LoginRefusal::NotOffered);
-                };
-                match guarded(async move { begin(attempt) }).await {
-                    Ok(interview) => self.converse(Conversation { interview, asked: 0 }, Vec::new()).await,
-                    Err(refusal) => Outcome::Refused(refusal),
-                }
-            }
-            Proof::Answers(answers) => match (conversation, answers) {
-                (Some(conversation), Some(answers)) if conversation.asked == answers.len() => {
-                    self.converse(conversation, answers).await
-                }
-                _ => Outcome::Refused(LoginRefusal::Answers),
-            },
-        }
-    }
-
-    fn decided(&self, decision: Result<LoginDecision, LoginRefusal>, key: &KeyData) -> Outcome {
-        decision.map_or_else(Outcome::Refused, |decision| Outcome::Decided(decision, Some(key.clone())))
-    }
-
-    fn usable(&self, key: &KeyData, algorithm: &crate::wire::keys::Algorithm) -> Result<(), LoginRefusal> {
-        if is_sha1(algorithm) {
-            return Err(LoginRefusal::Sha1);
-        }
-        if self.spent.contains(key) { Err(LoginRefusal::KeyUsedBefore) } else { Ok(()) }
-    }
-
-    async fn converse(&mut self, mut conversation: Conversation, answers: Vec<SecretString>) -> Outcome {
-        let step = guarded(async {
-            let step = conversation.interview.next(answers).await;
-            (step, conversation)
-        });
-        match step.await {
-            Ok((InterviewStep::Ask(prompts), conversation)) => {
-                let asked = prompts.prompts.len();
-                self.conversation = Some(Conversation { asked, ..conversation });
-                Outcome::Ask(prompts.into_questions())
-            }
-            Ok((InterviewStep::Decide(decision), _)) => Outcome::Decided(decision, None),
-            Err(refusal) => Outcome::Refused(refusal),
-        }
-    }
-
     /// A step is passed.
     fn pass(
         &mut self,
@@ -243,17 +152,17 @@ impl Gate {
             self.setup.counters.accepted();
             self.granted.put(self.permissions.clone());
             self.charged = true;
-            tracing::debug!(user, %method, "login accepted");
+            tracing::debug!(user = ?brief(user), %method, "login accepted");
             return Ok(Verdict::Welcome);
         }
         self.setup.counters.partial();
-        tracing::debug!(user, %method, "one step of the login is passed");
+        tracing::debug!(user = ?brief(user), %method, "one step of the login is passed");
         Ok(Verdict::NotYet { next: self.setup.required.next(&self.passed), passed: true })
     }
 
     /// What follows from a refusal, but the delay.
     fn refuse(&mut self, user: &str, method: AuthMethod, why: &LoginRefusal, guess: bool) {
-        tracing::info!(user, %method, %why, "login refused");
+        tracing::info!(user = ?brief(user), %method, %why, "login refused");
         let attempt = self.attempt(user);
         self.refused = self.refused.saturating_add(1);
         self.setup.counters.refused();
@@ -281,7 +190,7 @@ impl Gate {
     async fn verdict(&mut self, user: &str, proof: Proof) -> Verdict {
         let start = Instant::now();
         self.requests += 1;
-        if self.requests > MAX_REQUESTS {
+        if self.requests > MAX_REQUESTS || user.len() > MAX_USER {
             return Verdict::End;
         }
         self.identify(user);
@@ -316,9 +225,8 @@ impl Gate {
             }
             Outcome::Refused(why) => why,
         };
-        // To ask which methods there are is no attempt.
-        let probe = method == AuthMethod::None && why == LoginRefusal::NotOffered;
-        if !probe {
+        // Every client begins with the method none, to learn which ones there are: that is no attempt.
+        if method != AuthMethod::None {
             self.refuse(user, method, &why, !is_key);
             let delay = self.setup.logins.delay;
             sleep_a_multiple(start, if is_key { delay / KEY_PART } else { delay }).await;
@@ -368,13 +276,9 @@ async fn sleep_a_multiple(start: Instant, delay: Duration) {
     tokio::time::sleep_until(start + wait).await;
 }
 
-async fn callback<T: Send + 'static>(
-    decide: Option<&Decide<T>>,
-    attempt: LoginAttempt,
-    proof: T,
-) -> Result<LoginDecision, LoginRefusal> {
-    let decide = decide.cloned().ok_or(LoginRefusal::NotOffered)?;
-    guarded(async move { decide(attempt, proof).await }).await
+/// Enough of a name for a line of a log.
+fn brief(user: &str) -> &str {
+    user.char_indices().nth(MAX_LOGGED).map_or(user, |(end, _)| user.get(..end).unwrap_or_default())
 }
 
 /// Runs users' code; a panic is a refusal.

@@ -1,3 +1,5 @@
+use secrecy::SecretString;
+
 use super::*;
 use crate::server::login::penalties::SourcePenalties;
 use crate::wire::keys::{Algorithm, PrivateKey, generate_ed25519};
@@ -96,6 +98,13 @@ async fn requests_that_are_no_refusals_are_bounded_too() {
         assert_eq!(gate.judge("alice", offer()).await, Verdict::Sign);
     }
     assert_eq!(gate.judge("alice", offer()).await, Verdict::End);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_of_more_than_1024_bytes_ends_the_connection() {
+    let (mut gate, _) = gate(|logins| logins.set_password(|_, _| async { true }));
+    assert_eq!(gate.judge(&"x".repeat(1025), password("x")).await, Verdict::End);
+    assert_eq!(gate.judge(&"x".repeat(1024), password("x")).await, Verdict::Welcome);
 }
 
 #[tokio::test(start_paused = true)]
