@@ -82,8 +82,8 @@ pub use port::event::ChannelMsg;
 #[cfg(feature = "server")]
 pub use server::{
     Daemon, DaemonConfig, DaemonCounters, DaemonError, DaemonInfo, DaemonRef, DirectStreamlocal, DirectTcpip,
-    ExecOutput, LoginAttempt, NewSession, Permissions, Rate, Route, Router, ServeError, SessionEnd,
-    SessionId, SessionInfo, SessionKind, SessionLimits, SessionRequest,
+    ExecOutput, LoginAttempt, LoginDecision, NewSession, Permissions, Rate, Route, Router, ServeError,
+    SessionEnd, SessionId, SessionInfo, SessionKind, SessionLimits, SessionRequest, login,
 };
 #[cfg(feature = "sftp")]
 pub use subsystem::Sftp;

@@ -12,10 +12,11 @@ use super::router::Router;
 use super::session_limits::SessionLimits;
 use crate::config::{ChannelOptions, Keepalive, LifeLimits, Limits, RekeyLimit, Timeouts};
 use crate::error::ConfigError;
-use crate::wire::keys::PrivateKey;
+use crate::wire::keys::{Certificate, PrivateKey};
 
 mod channels;
 mod connections;
+mod keys;
 mod logins;
 
 /// Where to listen, who may enter, and what runs on their channels.
@@ -28,6 +29,7 @@ pub struct DaemonConfig {
     #[cfg(unix)]
     pub(in crate::server) listen_unix: Vec<std::path::PathBuf>,
     pub(in crate::server) host_keys: Vec<PrivateKey>,
+    pub(in crate::server) host_certificates: Vec<Certificate>,
     pub(in crate::server) logins: Logins,
     pub(in crate::server) router: Arc<Router>,
     pub(in crate::server) session_limits: SessionLimits,
@@ -70,6 +72,7 @@ impl DaemonConfig {
             #[cfg(unix)]
             listen_unix: Vec::new(),
             host_keys: Vec::new(),
+            host_certificates: Vec::new(),
             logins: Logins::default(),
             router: Arc::default(),
             session_limits: SessionLimits::default(),
@@ -91,29 +94,13 @@ impl DaemonConfig {
         }
     }
 
-    /// Adds a host key; at least one is needed. Of several, the client's preference decides by their algorithms.
-    #[must_use]
-    pub fn host_key(mut self, key: PrivateKey) -> Self {
-        self.host_keys.push(key);
-        self
-    }
-
     /// Looks at every value; starting does so first.
     ///
     /// # Errors
     /// Names the first value that cannot work, and the way out.
     pub fn check(&self) -> Result<(), ConfigError> {
-        if self.host_keys.is_empty() {
-            return Err(ConfigError::new(
-                "host_key",
-                "none was given",
-                "give one; `wire::keys::generate_ed25519()` makes one",
-            ));
-        }
-        if let Some(key) = self.host_keys.iter().find(|key| key.is_encrypted()) {
-            let problem = format!("the {} key is encrypted", key.algorithm());
-            return Err(ConfigError::new("host_key", problem, "decrypt it first"));
-        }
+        self.check_host_keys()?;
+        self.logins.check()?;
         let zero =
             [("max_auth_attempts", self.max_auth_attempts == 0), ("login_grace", self.login_grace.is_zero())];
         if let Some((field, _)) = zero.into_iter().find(|(_, is_zero)| *is_zero) {

@@ -15,7 +15,8 @@ use super::config::DaemonConfig;
 use super::error::{DaemonError, ServeError};
 use super::house::House;
 use super::listen::Socket;
-use super::peer::{FAR, Plan};
+use super::login::LoginStats;
+use super::peer::FAR;
 use super::session::{Addresses, SessionId, SessionInfo};
 use super::tally::DaemonInfo;
 use super::tree::{DaemonActor, DaemonArgs, DaemonMsg};
@@ -55,12 +56,12 @@ impl Daemon {
     /// # Errors
     /// A wrong argument, or an address that cannot be listened on; then none of them is.
     pub async fn start(config: DaemonConfig) -> Result<DaemonRef, DaemonError> {
-        let plan = Plan::new(config)?;
+        let house = Arc::new(House::new(config)?);
+        let plan = house.plan();
         let (open, opened) = watch::channel(());
         let sockets = listen(&plan.config, &opened).await?;
         drop(opened);
         let local_addrs: Arc<[SocketAddr]> = sockets.iter().filter_map(Socket::local_addr).collect();
-        let house = Arc::new(House::new(plan));
         let listening = Arc::new(AtomicUsize::new(0));
         let args = DaemonArgs { house: Arc::clone(&house), sockets, listening: Arc::clone(&listening) };
         let (actor, _) = Actor::spawn(None, DaemonActor, args)
@@ -170,8 +171,7 @@ impl DaemonRef {
     /// # Errors
     /// A wrong argument; then nothing is changed.
     pub fn reconfigure(&self, config: DaemonConfig) -> Result<(), ConfigError> {
-        self.shared.house.replace_plan(Plan::new(config)?);
-        Ok(())
+        self.shared.house.reconfigure(config)
     }
 
     /// The connections there are, those without a login included, oldest first.
@@ -191,6 +191,12 @@ impl DaemonRef {
     #[must_use]
     pub fn info(&self) -> DaemonInfo {
         self.shared.house.info(self.shared.listening.load(Ordering::Relaxed))
+    }
+
+    /// How many logins there were.
+    #[must_use]
+    pub fn login_stats(&self) -> LoginStats {
+        self.shared.house.logins.snapshot()
     }
 
     /// The actor that supervises the acceptors, one per listener, to link or monitor.

@@ -62,6 +62,10 @@ pub enum ServeError {
         /// The limit.
         limit: usize,
     },
+    /// Too many logins from there were refused:
+    /// [`DaemonConfig::source_penalties`](crate::DaemonConfig::source_penalties).
+    #[error("too many logins from the same place were refused")]
+    Barred,
     /// The daemon is draining or has stopped.
     #[error("the daemon takes no more connections")]
     Stopping,
@@ -72,6 +76,7 @@ impl ServeError {
     pub(super) const fn line(self) -> &'static str {
         match self {
             Self::TooManyConnections { .. } => "Too many connections\r\n",
+            Self::Barred => "Too many refused logins\r\n",
             Self::Stopping => "The server is shutting down\r\n",
             _ => "Exceeded MaxStartups\r\n",
         }

@@ -9,11 +9,14 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::caps::{Caps, Source};
+use super::config::DaemonConfig;
 use super::error::ServeError;
+use super::login::{Counters, Penalties};
 use super::peer::{Plan, attend};
 use super::session::{Addresses, Registry, SessionId};
 use super::tally::{DaemonInfo, Tally, count};
 use super::turn_away::{AT_A_TIME, turn_away};
+use crate::error::ConfigError;
 
 /// Where in its life a daemon is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,13 +35,19 @@ pub(super) struct House {
     pub(super) sessions: Arc<Registry>,
     pub(super) life: watch::Sender<Life>,
     pub(super) tally: Tally,
+    /// What source addresses owe for refused logins.
+    penalties: Arc<Penalties>,
+    pub(super) logins: Arc<Counters>,
     turning_away: Arc<Semaphore>,
     since: Instant,
 }
 
 impl House {
-    pub(super) fn new(plan: Plan) -> Self {
-        Self {
+    pub(super) fn new(config: DaemonConfig) -> Result<Self, ConfigError> {
+        let penalties = Arc::new(Penalties::new(config.logins.penalties.clone()));
+        let logins = Arc::default();
+        let plan = Plan::new(config, &penalties, &logins)?;
+        Ok(Self {
             plan: RwLock::new(Arc::new(plan)),
             caps: Arc::default(),
             sessions: Arc::default(),
@@ -46,7 +55,9 @@ impl House {
             tally: Tally::default(),
             turning_away: Arc::new(Semaphore::new(AT_A_TIME)),
             since: Instant::now(),
-        }
+            penalties,
+            logins,
+        })
     }
 
     /// Takes a connection in, or turns it away. Never waits; must be called within a tokio runtime.
@@ -57,10 +68,13 @@ impl House {
         let plan = self.plan();
         let source = addresses.peer.map(|peer| Source::of(peer.ip()));
         let serving = *self.life.borrow() == Life::Serving;
-        let pass = if serving {
-            self.caps.enter(&plan.config.caps, source, rand::random_range(0..100))
-        } else {
+        let pass = if !serving {
             Err(ServeError::Stopping)
+        } else if addresses.peer.is_some_and(|peer| self.penalties.is_barred(peer.ip())) {
+            self.logins.barred();
+            Err(ServeError::Barred)
+        } else {
+            self.caps.enter(&plan.config.caps, source, rand::random_range(0..100))
         };
         match pass {
             Ok(pass) => {
@@ -81,12 +95,17 @@ impl House {
     }
 
     /// What connections that come now are served by.
-    fn plan(&self) -> Arc<Plan> {
+    pub(super) fn plan(&self) -> Arc<Plan> {
         Arc::clone(&self.plan.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn replace_plan(&self, plan: Plan) {
+    /// Serves connections from now on by another configuration.
+    pub(super) fn reconfigure(&self, config: DaemonConfig) -> Result<(), ConfigError> {
+        let policy = config.logins.penalties.clone();
+        let plan = Plan::new(config, &self.penalties, &self.logins)?;
+        self.penalties.set_policy(policy);
         *self.plan.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(plan);
+        Ok(())
     }
 
     /// Takes no more connections in; those that are there have until then.

@@ -11,7 +11,7 @@ use super::caps::Pass;
 use super::config::DaemonConfig;
 use super::door::{ConnectionDoor, Login, Reception};
 use super::house::{House, Life};
-use super::login::Gate;
+use super::login::{Contact, Counters, Gate, GateSetup, Penalties};
 use super::session::{Entry, SessionEnd};
 use super::tally::count;
 use crate::config::RekeyLimit;
@@ -30,20 +30,29 @@ pub(super) const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 pub(super) struct Plan {
     pub(super) config: DaemonConfig,
     setup: ServerSetup,
+    gates: GateSetup,
 }
 
 impl Plan {
-    pub(super) fn new(config: DaemonConfig) -> Result<Self, ConfigError> {
+    /// What source addresses owe and how many logins there were outlives a plan.
+    pub(super) fn new(
+        config: DaemonConfig,
+        penalties: &Arc<Penalties>,
+        logins: &Arc<Counters>,
+    ) -> Result<Self, ConfigError> {
         config.check()?;
+        let (penalties, logins) = (Arc::clone(penalties), Arc::clone(logins));
+        let gates = GateSetup::new(config.logins.clone(), config.max_auth_attempts, penalties, logins)?;
         let setup = ServerSetup::new(
             &config.host_keys,
+            &config.host_certificates,
             &config.server_id,
-            config.logins.methods(),
+            &gates.methods(),
             config.max_auth_attempts,
             &config.limits,
             config.rekey,
         )?;
-        Ok(Self { config, setup })
+        Ok(Self { config, setup, gates })
     }
 }
 
@@ -138,10 +147,12 @@ impl Peer<'_> {
         let config = &self.plan.config;
         let info = self.session.info();
         let sink = Sink::default();
+        let contact = Contact::new((info.peer, info.local));
+        let (gate, granted) = Gate::new(self.plan.gates.clone(), contact);
         let admitted = serve(Serve {
             io,
             setup: &self.plan.setup,
-            gatekeeper: Arc::new(Gate { logins: config.logins.clone(), peer: info.peer }),
+            gatekeeper: Box::new(gate),
             limits: &config.limits,
             timeouts: &config.timeouts,
             deadline: Instant::now() + config.login_grace.min(FAR),
@@ -197,7 +208,7 @@ impl Peer<'_> {
                 user: facts.user.clone(),
                 peer: info.peer,
                 local: info.local,
-                permissions: Arc::default(),
+                permissions: Arc::new(granted.take()),
             },
         };
         let door = ConnectionDoor::new(reception, config.limits.max_channels);

@@ -28,10 +28,10 @@ pub struct SessionLimits {
     /// refused (SSH_OPEN_RESOURCE_SHORTAGE), and it ends with its last channel. Default 16,384: russh keeps about
     /// 4 KiB for each channel that was closed on our side first, so this is 64 MiB.
     pub max_opens: u64,
-    /// Opens per second. Beyond: SSH_OPEN_RESOURCE_SHORTAGE. Default 200 a second, 400 at once.
+    /// Opens per second. Beyond: SSH_OPEN_RESOURCE_SHORTAGE. Default 2,000 a second, 4,000 at once.
     pub opens: Rate,
     /// Channel requests per second, new window sizes and signals included. Beyond: SSH_MSG_CHANNEL_FAILURE; what is
-    /// never answered is dropped. Default 1,000 a second, 2,000 at once.
+    /// never answered is dropped. Default 10,000 a second, 20,000 at once.
     pub requests: Rate,
     /// Environment variables a channel (`env`, RFC 4254 section 6.4). Default 256.
     pub env_vars: usize,
@@ -49,8 +49,8 @@ impl Default for SessionLimits {
     fn default() -> Self {
         Self {
             max_opens: 16_384,
-            opens: Rate::new(200, 400),
-            requests: Rate::new(1000, 2000),
+            opens: Rate::new(2000, 4000),
+            requests: Rate::new(10_000, 20_000),
             env_vars: 256,
             env_bytes: 64 << 10,
             command_bytes: 256 << 10,

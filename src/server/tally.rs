@@ -59,6 +59,8 @@ tally! {
     refused_early
     /// Connections refused because too many came from one place.
     refused_per_source
+    /// Connections refused because too many logins from their address were.
+    refused_barred
     /// Connections refused because the daemon was draining or had stopped.
     refused_stopping
     /// Connections that have logged in.
@@ -91,6 +93,7 @@ impl Tally {
             ServeError::TooManyUnauthenticated { .. } => &self.refused_unauthenticated,
             ServeError::DroppedEarly { .. } => &self.refused_early,
             ServeError::TooManyFromSource { .. } => &self.refused_per_source,
+            ServeError::Barred => &self.refused_barred,
             ServeError::Stopping => &self.refused_stopping,
         });
     }

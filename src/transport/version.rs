@@ -19,12 +19,12 @@ const VERSIONS: [&[u8]; 2] = [b"SSH-2.0-", b"SSH-1.99-"];
 pub(super) struct VersionWatch<IO> {
     io: IO,
     line: Vec<u8>,
-    seen: Option<oneshot::Sender<()>>,
+    seen: Option<oneshot::Sender<String>>,
 }
 
 impl<IO> VersionWatch<IO> {
-    /// The receiver resolves when the line is complete; it fails when the stream is dropped before.
-    pub(super) fn new(io: IO) -> (Self, oneshot::Receiver<()>) {
+    /// The receiver gets the line, without its end, when it is complete; it fails when the stream is dropped before.
+    pub(super) fn new(io: IO) -> (Self, oneshot::Receiver<String>) {
         let (tx, rx) = oneshot::channel();
         (Self { io, line: Vec::new(), seen: Some(tx) }, rx)
     }
@@ -38,10 +38,10 @@ impl<IO> VersionWatch<IO> {
                 continue;
             }
             if VERSIONS.iter().any(|version| self.line.starts_with(version)) {
+                let line = std::mem::take(&mut self.line);
                 if let Some(seen) = self.seen.take() {
-                    let _ = seen.send(());
+                    let _ = seen.send(String::from_utf8_lossy(line.trim_ascii_end()).into_owned());
                 }
-                self.line = Vec::new();
                 return;
             }
             self.line.clear();
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    async fn announced(chunks: &[&[u8]]) -> bool {
+    async fn announced(chunks: &[&[u8]]) -> Option<String> {
         let (mut theirs, ours) = tokio::io::duplex(4096);
         let (mut watch, mut seen) = VersionWatch::new(ours);
         for chunk in chunks {
@@ -108,21 +108,22 @@ mod tests {
             let mut buf = vec![0; 4096];
             assert_eq!(watch.read(&mut buf).await.unwrap(), chunk.len());
         }
-        seen.try_recv().is_ok()
+        seen.try_recv().ok()
     }
 
     #[tokio::test]
     async fn the_identification_line_is_announced_when_complete() {
-        assert!(announced(&[b"SSH-2.0-x\r\n"]).await);
-        assert!(announced(&[b"SS", b"H-2.0", b"-x\n"]).await);
-        assert!(announced(&[b"hello\r\nthere\r\n", b"SSH-2.0-x\r\nrest"]).await);
+        let line = Some("SSH-2.0-x".to_owned());
+        assert_eq!(announced(&[b"SSH-2.0-x\r\n"]).await, line);
+        assert_eq!(announced(&[b"SS", b"H-2.0", b"-x\n"]).await, line);
+        assert_eq!(announced(&[b"hello\r\nthere\r\n", b"SSH-2.0-x\r\nrest"]).await, line);
     }
 
     #[tokio::test]
     async fn other_lines_and_half_a_line_are_not_announced() {
-        assert!(!announced(&[b"SSH-2.0-x"]).await);
-        assert!(!announced(&[b"hello\r\n"]).await);
-        assert!(!announced(&[b"SSH-1.5-old\r\n"]).await);
-        assert!(!announced(&[&[b'x'; 4096]]).await);
+        assert_eq!(announced(&[b"SSH-2.0-x"]).await, None);
+        assert_eq!(announced(&[b"hello\r\n"]).await, None);
+        assert_eq!(announced(&[b"SSH-1.5-old\r\n"]).await, None);
+        assert_eq!(announced(&[&[b'x'; 4096]]).await, None);
     }
 }

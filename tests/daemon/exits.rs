@@ -277,5 +277,7 @@ async fn function_waits() {
     drop(handle);
     // The channel ends with its connection, and so does the function.
     soon(served.daemon.stop()).await;
+    // The daemon's handle keeps the route.
+    drop(served);
     soon(async { while reports.recv().await.is_some() {} }).await;
 }

@@ -12,16 +12,22 @@ use std::process::ExitCode;
 
 mod bastion;
 mod caps;
+mod certificates;
 mod child;
 mod clocks;
 mod custom_subsystem;
 mod exits;
+mod forced;
 mod forwards;
+mod host_keys;
 mod idle;
 #[path = "../kit/mod.rs"]
 mod kit;
 mod life;
 mod limits;
+mod login_keys;
+mod login_steps;
+mod logins;
 mod openssh;
 mod ours;
 mod programs;
@@ -55,6 +61,12 @@ fn main() -> ExitCode {
         bastion::trials(),
         custom_subsystem::trials(),
         idle::trials(),
+        logins::trials(),
+        login_steps::trials(),
+        login_keys::trials(),
+        certificates::trials(),
+        host_keys::trials(),
+        forced::trials(),
     ];
     kit::run(trials.into_iter().flatten().collect())
 }

@@ -104,8 +104,13 @@ pub(crate) struct Ssh {
 
 impl Ssh {
     pub(crate) fn new() -> Self {
+        Self::with_key(KeyKind::Ed25519)
+    }
+
+    /// With a key of this kind.
+    pub(crate) fn with_key(kind: KeyKind) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let key = KeyPair::generate(directory.path().join("id"), KeyKind::Ed25519).unwrap();
+        let key = KeyPair::generate(directory.path().join("id"), kind).unwrap();
         Self { directory, key }
     }
 
@@ -129,6 +134,11 @@ impl Ssh {
         .await
     }
 
+    /// The client's key; a certificate beside it is presented, too.
+    pub(crate) fn key(&self) -> &KeyPair {
+        &self.key
+    }
+
     /// `ssh`, all but the command to run.
     pub(crate) fn command(&self, served: &Served) -> Command {
         self.command_at(served.daemon.local_addr().port(), &served.host_key.to_openssh().unwrap())
@@ -136,31 +146,35 @@ impl Ssh {
 
     /// `ssh` to a port of this machine with this host key, all but the command to run.
     pub(crate) fn command_at(&self, port: u16, host_key: &str) -> Command {
-        let mut command = self.program_at("ssh", port, host_key);
+        let mut command = self.program_at("ssh", port, host_key, "yes");
         command.args(["-l", USER]);
+        command
+    }
+
+    /// [`command`](Self::command), with a user who answers these prompts. `printenv` is the program that asks: it
+    /// prints the variable that is called like the prompt.
+    pub(crate) fn answering(&self, served: &Served, answers: &[(&str, &str)]) -> Command {
+        let port = served.daemon.local_addr().port();
+        let mut command = self.program_at("ssh", port, &served.host_key.to_openssh().unwrap(), "no");
+        command.args(["-l", USER]);
+        command.env("SSH_ASKPASS", require_program("printenv").unwrap()).env("SSH_ASKPASS_REQUIRE", "force");
+        command.envs(answers.iter().copied());
         command
     }
 
     /// `ssh`, `sftp` or `scp`, all but where to and what for.
     pub(crate) fn program(&self, name: &str, served: &Served) -> Command {
-        self.program_at(name, served.daemon.local_addr().port(), &served.host_key.to_openssh().unwrap())
+        let port = served.daemon.local_addr().port();
+        self.program_at(name, port, &served.host_key.to_openssh().unwrap(), "yes")
     }
 
-    fn program_at(&self, name: &str, port: u16, host_key: &str) -> Command {
+    fn program_at(&self, name: &str, port: u16, host_key: &str, batch: &str) -> Command {
         let known_hosts = self.directory.path().join("known_hosts");
         std::fs::write(&known_hosts, format!("[127.0.0.1]:{port} {host_key}\n")).unwrap();
         let mut command = Command::new(require_program(name).unwrap());
         command
-            .args([
-                "-F",
-                "none",
-                "-o",
-                "BatchMode=yes",
-                "-o",
-                "IdentitiesOnly=yes",
-                "-o",
-                "ConnectTimeout=20",
-            ])
+            .args(["-F", "none", "-o", &format!("BatchMode={batch}"), "-o", "IdentitiesOnly=yes"])
+            .args(["-o", "ConnectTimeout=20"])
             .args(["-o", "StrictHostKeyChecking=yes", "-o", "GlobalKnownHostsFile=/dev/null"])
             .args(["-o", "UpdateHostKeys=no"])
             .arg("-o")
@@ -198,6 +212,22 @@ pub(crate) fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the test has a path");
     let directory = test.ancestors().nth(2).expect("it is in target/*/deps");
     directory.join("examples").join(name)
+}
+
+/// A daemon that lets nobody in yet.
+pub(crate) fn bare_config() -> (DaemonConfig, PublicKey) {
+    let host_key = generate_ed25519();
+    let public = host_key.public_key().clone();
+    (DaemonConfig::new(([127, 0, 0, 1], 0)).host_key(host_key), public)
+}
+
+impl Served {
+    /// Lets in only whom `change` lets in.
+    pub(crate) async fn bare(change: impl FnOnce(DaemonConfig) -> DaemonConfig) -> Self {
+        let (config, host_key) = bare_config();
+        let daemon = Daemon::start(change(config)).await.unwrap();
+        Self { daemon, host_key, identity: generate_ed25519() }
+    }
 }
 
 /// Fails what takes longer than any of these tests should.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use libtest_mimic::Trial;
 use ractor_ssh::config::Keepalive;
+use ractor_ssh::{Rate, SessionLimits};
 
 use crate::kex::{Exchange, Lists, Role};
 use crate::peer::Peer;
@@ -100,7 +101,9 @@ async fn opens() {
 async fn cycles() {
     const COUNT: usize = 10_000;
     const WAVE: usize = 40;
-    let target = Target::start().await;
+    let mut limits = SessionLimits::default();
+    limits.opens = Rate::unlimited();
+    let target = Target::with(|config| config.session_limits(limits)).await;
     let mut bystander = target.bystander().await;
     let (mut peer, sibling) = target.guest().await;
     let memory = Memory::now();

@@ -136,7 +136,7 @@ where
 /// Waits for the peer's identification string. `Some` when the whole handshake was done before that was noticed.
 async fn version<F>(
     handshake: &mut std::pin::Pin<Box<F>>,
-    mut seen: oneshot::Receiver<()>,
+    mut seen: oneshot::Receiver<String>,
     limit: Duration,
 ) -> Result<Option<Handle>, ConnectError>
 where
@@ -148,7 +148,7 @@ where
             let phase = if seen.try_recv().is_ok() { Phase::Kex } else { Phase::Version };
             failed(phase, fault)
         }),
-        Ok(()) = &mut seen => Ok(None),
+        Ok(_) = &mut seen => Ok(None),
         () = tokio::time::sleep(limit) => Err(ConnectError::Timeout { phase: Phase::Version, after: limit }),
     }
 }

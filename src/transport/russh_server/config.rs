@@ -7,26 +7,26 @@ use std::time::Duration;
 use russh::server::Config;
 use russh::{MethodKind, MethodSet, SshId};
 
+use crate::auth::AuthMethod;
 use crate::config::{Limits, RekeyLimit};
 use crate::error::ConfigError;
-use crate::transport::door::LoginMethods;
 use crate::transport::russh_common::AlgorithmLists;
-use crate::wire::keys::PrivateKey;
+use crate::wire::keys::{Certificate, PrivateKey};
 
 /// A daemon's configuration in russh's form, for all its connections.
 #[derive(Clone)]
 pub(crate) struct ServerSetup {
     pub(super) config: Arc<Config>,
-    pub(super) methods: LoginMethods,
-    pub(super) max_failures: usize,
 }
 
 impl ServerSetup {
-    /// `max_failures` refused logins end a connection; a first probe by the method `none` is not one.
+    /// `max_failures` refused logins end a connection; a first probe by the method `none` is not one. A certificate
+    /// goes with the host key it names.
     pub(crate) fn new(
         host_keys: &[PrivateKey],
+        host_certificates: &[Certificate],
         server_id: &str,
-        methods: LoginMethods,
+        methods: &[AuthMethod],
         max_failures: usize,
         limits: &Limits,
         rekey: RekeyLimit,
@@ -39,6 +39,7 @@ impl ServerSetup {
             auth_rejection_time: Duration::ZERO,
             auth_rejection_time_initial: None,
             keys: host_keys.to_vec(),
+            certificates: host_certificates.to_vec(),
             limits: russh::Limits {
                 rekey_write_limit: bytes,
                 rekey_read_limit: bytes,
@@ -54,18 +55,20 @@ impl ServerSetup {
             nodelay: true,
             ..Config::default()
         };
-        Ok(Self { config: Arc::new(config), methods, max_failures })
+        Ok(Self { config: Arc::new(config) })
     }
 }
 
-/// The methods named to the peer as those that can continue (RFC 4252 section 5.1).
-pub(super) fn method_set(methods: LoginMethods) -> MethodSet {
+/// The methods named to the peer as those that can continue (RFC 4252 section 5.1). `none` never is one.
+pub(super) fn method_set(methods: &[AuthMethod]) -> MethodSet {
     let mut set = MethodSet::empty();
-    if methods.public_key {
-        set.push(MethodKind::PublicKey);
-    }
-    if methods.password {
-        set.push(MethodKind::Password);
+    for method in methods {
+        match method {
+            AuthMethod::PublicKey => set.push(MethodKind::PublicKey),
+            AuthMethod::KeyboardInteractive => set.push(MethodKind::KeyboardInteractive),
+            AuthMethod::Password => set.push(MethodKind::Password),
+            _ => {}
+        }
     }
     set
 }

@@ -1,34 +1,30 @@
 //! russh's callbacks on a server. They translate and pass on; only the decision about a login waits.
 
-use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
-use russh::keys::ssh_key::PublicKey;
 use russh::server::{
-    Auth, ChannelOpenHandle, Handle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey,
+    Auth, ChannelOpenHandle, Handle, Handler, Msg, PublicKeyOffer, Response, Session, VerifiedPublicKey,
 };
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
 use secrecy::SecretString;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::config::{ServerSetup, method_set};
+use super::config::method_set;
 use super::link::ServerLink;
 use super::replies::{BRIEF, GRACE, Replies};
+use crate::auth::AuthMethod;
 use crate::config::Limits;
 use crate::error::ConnectionError;
 use crate::port::budget::OutboundCredit;
 use crate::port::event::ChannelMsg;
-use crate::transport::door::{Admission, Decision, Door, Gatekeeper, Guest, LoginMethods, NewChannel};
+use crate::transport::door::{Admission, Decision, Door, Gatekeeper, Guest, NewChannel, Proof, Verdict};
 use crate::transport::russh_common::{Ending, Outlet, Taps, convert};
 use crate::wire::codes::{DataType, OpenFailureReason};
+use crate::wire::keys::Certificate;
 use crate::wire::open::OpenRequest;
 use crate::wire::pty::{PtyRequest, TerminalMode, TerminalModes, WindowSize};
 use crate::wire::request::X11Request;
-
-/// Every refused password takes at least this long.
-const REFUSAL: Duration = Duration::from_secs(1);
 
 pub(super) type ServerTaps = Taps<Option<Box<dyn Guest>>>;
 
@@ -50,7 +46,8 @@ impl Shared {
 /// A peer has logged in.
 pub(super) struct Login {
     pub(super) user: String,
-    pub(super) method: &'static str,
+    /// What was passed, in order.
+    pub(super) methods: Vec<AuthMethod>,
     pub(super) peer_version: String,
     /// russh goes on when the door is there.
     pub(super) door: oneshot::Sender<Box<dyn Door>>,
@@ -66,25 +63,24 @@ pub(super) struct Steps {
 /// The handler of one session.
 pub(super) struct ServerHandler {
     shared: Arc<Shared>,
-    gatekeeper: Arc<dyn Gatekeeper>,
-    methods: LoginMethods,
-    /// How many more logins may be refused.
-    failures_left: usize,
+    gatekeeper: Box<dyn Gatekeeper>,
+    /// The peer's identification string, until the login begins.
+    version: oneshot::Receiver<String>,
     deadline: Instant,
     window: u32,
     max_packet: u32,
     keys: Option<oneshot::Sender<()>>,
     login: Option<oneshot::Sender<Login>>,
-    /// Who was let in, and how.
-    accepted: Option<(String, &'static str)>,
+    /// Who was let in.
+    accepted: Option<String>,
     /// There is none before the login: nothing of the connection protocol leads anywhere.
     door: Option<Box<dyn Door>>,
 }
 
 impl ServerHandler {
     pub(super) fn new(
-        gatekeeper: Arc<dyn Gatekeeper>,
-        setup: &ServerSetup,
+        gatekeeper: Box<dyn Gatekeeper>,
+        version: oneshot::Receiver<String>,
         limits: &Limits,
         deadline: Instant,
         shared: Arc<Shared>,
@@ -94,8 +90,7 @@ impl ServerHandler {
         let handler = Self {
             shared,
             gatekeeper,
-            methods: setup.methods,
-            failures_left: setup.max_failures,
+            version,
             deadline,
             window: limits.window,
             max_packet: limits.max_packet,
@@ -110,31 +105,25 @@ impl ServerHandler {
 
 /// The login.
 impl ServerHandler {
-    /// A decision, before the end of the login grace.
-    async fn decide(&mut self, decision: impl Future<Output = bool> + Send) -> Result<bool, russh::Error> {
-        tokio::time::timeout_at(self.deadline, decision).await.map_err(|_| russh::Error::ConnectionTimeout)
-    }
-
-    fn answer(&mut self, user: &str, method: &'static str, yes: bool) -> Auth {
-        if yes {
-            self.accepted = Some((user.to_owned(), method));
-            return Auth::Accept;
+    /// The verdict on a proof, before the end of the login grace.
+    async fn judge(&mut self, user: &str, proof: Proof) -> Result<Auth, russh::Error> {
+        let verdict = tokio::time::timeout_at(self.deadline, self.gatekeeper.judge(user, proof)).await;
+        match verdict.map_err(|_| russh::Error::ConnectionTimeout)? {
+            Verdict::Welcome => {
+                self.accepted = Some(user.to_owned());
+                Ok(Auth::Accept)
+            }
+            Verdict::Sign => Ok(Auth::Accept),
+            Verdict::Ask(questions) => Ok(Auth::Partial {
+                name: questions.name.into(),
+                instructions: questions.instructions.into(),
+                prompts: questions.prompts.into_iter().map(|(text, echo)| (text.into(), echo)).collect(),
+            }),
+            Verdict::NotYet { next, passed } => {
+                Ok(Auth::Reject { proceed_with_methods: Some(method_set(&next)), partial_success: passed })
+            }
+            Verdict::End => Err(russh::Error::Disconnect),
         }
-        self.failures_left = self.failures_left.saturating_sub(1);
-        tracing::info!(user = %convert::brief(user), method, "login refused");
-        self.refuse()
-    }
-
-    fn refuse(&self) -> Auth {
-        Auth::Reject { proceed_with_methods: Some(method_set(self.methods)), partial_success: false }
-    }
-
-    async fn key_decision(&mut self, user: &str, key: &PublicKey) -> Result<bool, russh::Error> {
-        if !self.methods.public_key || self.failures_left == 0 {
-            return Ok(false);
-        }
-        let decision = self.gatekeeper.public_key(user, key.clone());
-        self.decide(decision).await
     }
 }
 
@@ -277,27 +266,16 @@ impl Handler for ServerHandler {
         if let Some(keys) = self.keys.take() {
             let _ = keys.send(());
         }
-        Ok(self.gatekeeper.banner())
+        let version = self.version.try_recv().unwrap_or_default();
+        Ok(self.gatekeeper.greet(version))
     }
 
     async fn auth_none(&mut self, user: &str) -> Result<Auth, Self::Error> {
-        if self.methods.none {
-            return Ok(self.answer(user, "none", true));
-        }
-        Ok(self.refuse())
+        self.judge(user, Proof::None).await
     }
 
     async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, Self::Error> {
-        let until = Instant::now() + REFUSAL;
-        let mut yes = false;
-        if self.methods.password && self.failures_left > 0 {
-            let decision = self.gatekeeper.password(user, SecretString::from(password.to_owned()));
-            yes = self.decide(decision).await?;
-        }
-        if !yes {
-            tokio::time::sleep_until(until).await;
-        }
-        Ok(self.answer(user, "password", yes))
+        self.judge(user, Proof::Password(SecretString::from(password))).await
     }
 
     async fn auth_publickey_offered(
@@ -305,25 +283,46 @@ impl Handler for ServerHandler {
         user: &str,
         offer: PublicKeyOffer<'_>,
     ) -> Result<Auth, Self::Error> {
-        if self.key_decision(user, offer.public_key).await? {
-            return Ok(Auth::Accept);
-        }
-        Ok(self.answer(user, "publickey", false))
+        let proof = Proof::OfferedKey { key: offer.public_key.clone(), algorithm: offer.algorithm.clone() };
+        self.judge(user, proof).await
     }
 
     /// russh has verified the signature.
     async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
-        let yes = self.key_decision(user, key.public_key).await?;
-        Ok(self.answer(user, "publickey", yes))
+        let proof = Proof::Key { key: key.public_key.clone(), algorithm: key.algorithm.clone() };
+        self.judge(user, proof).await
+    }
+
+    /// russh has verified the signature; it has offered the key in the certificate before.
+    async fn auth_openssh_certificate(
+        &mut self,
+        user: &str,
+        certificate: &Certificate,
+    ) -> Result<Auth, Self::Error> {
+        self.judge(user, Proof::Certificate(Box::new(certificate.clone()))).await
+    }
+
+    async fn auth_keyboard_interactive<'a>(
+        &'a mut self,
+        user: &str,
+        _submethods: &str,
+        response: Option<Response<'a>>,
+    ) -> Result<Auth, Self::Error> {
+        let proof = response.map_or(Proof::Interview, |answers| {
+            let text = |answer: bytes::Bytes| Some(SecretString::from(std::str::from_utf8(&answer).ok()?));
+            Proof::Answers(answers.map(text).collect())
+        });
+        self.judge(user, proof).await
     }
 
     async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Self::Error> {
-        let (Some((user, method)), Some(login)) = (self.accepted.take(), self.login.take()) else {
+        let (Some(user), Some(login)) = (self.accepted.take(), self.login.take()) else {
             return Err(russh::Error::Inconsistent);
         };
+        let methods = self.gatekeeper.passed();
         let peer_version = String::from_utf8_lossy(session.remote_sshid()).into_owned();
         let (door, opened) = oneshot::channel();
-        let _ = login.send(Login { user, method, peer_version, door });
+        let _ = login.send(Login { user, methods, peer_version, door });
         self.door = Some(opened.await.map_err(|_| russh::Error::Disconnect)?);
         Ok(())
     }

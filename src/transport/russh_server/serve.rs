@@ -22,6 +22,7 @@ use crate::port::budget::{ChannelBudget, ConnectionBudget, OutboundCredit};
 use crate::transport::door::{Door, Gatekeeper};
 use crate::transport::pump::{Pump, PumpConfig};
 use crate::transport::russh_common::{CloseOnDrop, Ending, Taps, convert};
+use crate::transport::version::VersionWatch;
 use crate::transport::{EventSink, Transport};
 
 /// How long a peer that is told of its end is waited for.
@@ -31,7 +32,7 @@ const FAREWELL: Duration = Duration::from_millis(250);
 pub(crate) struct Serve<'a, IO> {
     pub(crate) io: IO,
     pub(crate) setup: &'a ServerSetup,
-    pub(crate) gatekeeper: Arc<dyn Gatekeeper>,
+    pub(crate) gatekeeper: Box<dyn Gatekeeper>,
     pub(crate) limits: &'a Limits,
     pub(crate) timeouts: &'a Timeouts,
     /// When the peer must be logged in, whatever it does.
@@ -80,7 +81,8 @@ where
     let budget = ConnectionBudget::new(args.limits.inbound_budget);
     let credit = OutboundCredit::new(args.limits.outbound_budget);
     let pump_config = PumpConfig { write_stall: args.timeouts.write_stall, ..PumpConfig::default() };
-    let pump = Pump::new(args.io, &pump_config, Arc::clone(&budget), Arc::clone(&credit));
+    let (io, version) = VersionWatch::new(args.io);
+    let pump = Pump::new(io, &pump_config, Arc::clone(&budget), Arc::clone(&credit));
     let (control, stats) = (pump.control(), pump.stats());
     let guard = CloseOnDrop::new(&control);
     args.meter.set(Arc::clone(&stats));
@@ -92,14 +94,15 @@ where
         credit,
     });
     let (handler, mut steps) =
-        ServerHandler::new(args.gatekeeper, args.setup, args.limits, args.deadline, Arc::clone(&shared));
+        ServerHandler::new(args.gatekeeper, version, args.limits, args.deadline, Arc::clone(&shared));
 
     let deadline = Deadline(args.deadline);
     let config = Arc::clone(&args.setup.config);
-    let version = russh::server::run_stream(config, pump, handler);
-    let running = deadline.limit(Phase::Version, args.timeouts.version, version).await?.map_err(|error| {
-        HandshakeError::Ended { phase: Phase::Version, error: convert::connection_error(&error) }
-    })?;
+    let exchange = russh::server::run_stream(config, pump, handler);
+    let running =
+        deadline.limit(Phase::Version, args.timeouts.version, exchange).await?.map_err(|error| {
+            HandshakeError::Ended { phase: Phase::Version, error: convert::connection_error(&error) }
+        })?;
     let handle = running.handle();
     let told = Arc::clone(&shared);
     tokio::spawn(async move {
@@ -125,13 +128,13 @@ where
     if matches!(login, Err(HandshakeError::Timeout { .. })) {
         say_goodbye(&handle, &shared).await;
     }
-    let Login { user, method, peer_version, door } = login?;
+    let Login { user, methods, peer_version, door } = login?;
 
     guard.keep_open();
     let facts = Facts {
         peer_version,
         user,
-        auth_methods: vec![method.to_owned()],
+        auth_methods: methods.iter().map(|method| method.name().to_owned()).collect(),
         peer_addr: args.addresses.0,
         local_addr: args.addresses.1,
         ..Facts::default()

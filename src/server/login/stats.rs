@@ -1,0 +1,63 @@
+//! How many logins there were.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Logins since the daemon started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LoginStats {
+    /// Users who were let in.
+    pub accepted: u64,
+    /// Steps passed where more were required.
+    pub partial: u64,
+    /// Proofs that were refused, offered keys included.
+    pub refused: u64,
+    /// Connections that have used up their attempts.
+    pub exhausted: u64,
+    /// Connections turned away because of the refusals their source address had before.
+    pub barred: u64,
+}
+
+/// The counters behind it.
+#[derive(Debug, Default)]
+pub(in crate::server) struct Counters {
+    accepted: AtomicU64,
+    partial: AtomicU64,
+    refused: AtomicU64,
+    exhausted: AtomicU64,
+    barred: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn accepted(&self) {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn partial(&self) {
+        self.partial.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn exhausted(&self) {
+        self.exhausted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A connection was turned away before anything was read of it.
+    pub(in crate::server) fn barred(&self) {
+        self.barred.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(in crate::server) fn snapshot(&self) -> LoginStats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        LoginStats {
+            accepted: read(&self.accepted),
+            partial: read(&self.partial),
+            refused: read(&self.refused),
+            exhausted: read(&self.exhausted),
+            barred: read(&self.barred),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Keys of all kinds, and authorized_keys files: what OpenSSH's server makes of a line, we do.
+
+use std::path::Path;
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use ractor_ssh::login::AuthorizedKeys;
+use tokio::process::Command;
+
+use crate::kit::{KeyKind, KeyPair, Peer, Sshd, peer_test};
+use crate::programs::router;
+use crate::support::{Served, Ssh, soon};
+
+const SSH: [Peer; 1] = [Peer::OpenSshClient];
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let both = [Peer::OpenSshServer, Peer::OpenSshClient];
+    vec![
+        peer_test("ssh_gets_in_with_a_key_of_every_kind_from_a_file", SSH, kinds),
+        peer_test("an_rsa_key_with_sha1_is_refused", SSH, sha1),
+        peer_test("a_key_that_is_revoked_is_refused_whoever_knows_it", SSH, revoked),
+        peer_test("lines_of_authorized_keys_let_in_whom_opensshs_server_lets_in", both, as_sshd),
+        peer_test("a_file_that_others_may_write_lets_nobody_in", SSH, writable),
+    ]
+}
+
+fn write(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+async fn served(keys: AuthorizedKeys) -> Served {
+    Served::bare(|config| {
+        let penalties = ractor_ssh::login::SourcePenalties::off();
+        let config = config.login_delay(Duration::from_millis(20)).source_penalties(penalties);
+        config.router(router()).authorized_keys(keys)
+    })
+    .await
+}
+
+async fn lets_in(mut command: Command) -> bool {
+    let output = soon(command.args(["127.0.0.1", "fail"]).output()).await.unwrap();
+    match output.status.code() {
+        Some(7) => true,
+        Some(255) => false,
+        _ => panic!("{output:?}"),
+    }
+}
+
+async fn kinds() {
+    for kind in
+        [KeyKind::Ed25519, KeyKind::EcdsaP256, KeyKind::EcdsaP384, KeyKind::EcdsaP521, KeyKind::Rsa2048]
+    {
+        let ssh = Ssh::with_key(kind);
+        let file = ssh.directory().join("alice");
+        write(&file, &ssh.key().public_line().unwrap());
+        let served = served(AuthorizedKeys::file(ssh.directory().join("%u"))).await;
+        assert!(lets_in(ssh.command(&served)).await, "{kind:?}");
+        write(&file, "");
+        assert!(!lets_in(ssh.command(&served)).await, "{kind:?}");
+    }
+}
+
+async fn sha1() {
+    let ssh = Ssh::with_key(KeyKind::Rsa2048);
+    let served = served(AuthorizedKeys::parse(&ssh.key().public_line().unwrap())).await;
+    for (algorithms, good) in [("rsa-sha2-256", true), ("rsa-sha2-512", true), ("ssh-rsa", false)] {
+        let mut command = ssh.command(&served);
+        command.arg("-o").arg(format!("PubkeyAcceptedAlgorithms={algorithms}"));
+        assert_eq!(lets_in(command).await, good, "{algorithms}");
+    }
+}
+
+async fn revoked() {
+    let ssh = Ssh::new();
+    let served = Served::bare(|config| {
+        config
+            .router(router())
+            .public_key(|_, _| async { true })
+            .authorized_keys(AuthorizedKeys::parse(&ssh.key().public_line().unwrap()))
+            .revoked_keys([ssh.public_key()])
+    })
+    .await;
+    assert!(!lets_in(ssh.command(&served)).await);
+}
+
+async fn writable() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let ssh = Ssh::new();
+    let file = ssh.directory().join("keys");
+    write(&file, &ssh.key().public_line().unwrap());
+    let served = served(AuthorizedKeys::file(&file)).await;
+    assert!(lets_in(ssh.command(&served)).await);
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).unwrap();
+    assert!(!lets_in(ssh.command(&served)).await);
+}
+
+/// Each line in front of the key, with one login at OpenSSH's server and one at ours.
+async fn as_sshd() {
+    let ssh = Ssh::new();
+    let file = ssh.directory().join("keys");
+    write(&file, "");
+    let sshd = Sshd::builder().config(format!("AuthorizedKeysFile \"{}\"", file.display())).start().unwrap();
+    let ours = served(AuthorizedKeys::file(&file)).await;
+    let key = ssh.key().public_fields().unwrap();
+    let other = KeyPair::generate(ssh.directory().join("other"), KeyKind::Ed25519).unwrap();
+    let other = other.public_fields().unwrap();
+    let mut rows: Vec<(String, bool)> = LINES
+        .iter()
+        .map(|(options, good)| (format!("{options} {key}"), *good))
+        .chain([
+            (format!("{other}\n{key}\n"), true),
+            (format!("from=\"10.0.0.1\" {key}\n{key}"), true),
+            (format!("no-such {other}\n{key}"), true),
+            (format!("# {key}"), false),
+            (format!("\t  {key}\ta comment"), true),
+            (format!("{key}\r"), true),
+            (other, false),
+        ])
+        .collect();
+    rows.push((key.replacen("ssh-ed25519", "ssh-rsa", 1), false));
+    let mut wrong = Vec::new();
+    for (text, good) in rows {
+        write(&file, &format!("{text}\n"));
+        let command = sshd.ssh_command().unwrap();
+        let mut theirs = Command::new(command.get_program());
+        let arguments = command.get_args();
+        theirs.args(arguments.map(|argument| {
+            if argument == sshd.identity() { ssh.key().path().as_os_str() } else { argument }
+        }));
+        theirs
+            .arg("exit 7")
+            .env_remove("SSH_AUTH_SOCK")
+            .stdin(std::process::Stdio::null())
+            .kill_on_drop(true);
+        let output = soon(theirs.output()).await.unwrap();
+        let theirs = output.status.code() != Some(255);
+        let ours = lets_in(ssh.command(&ours)).await;
+        if (theirs, ours) != (good, good) {
+            wrong.push(format!("{text}: expected {good}, sshd {theirs}, ours {ours}"));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// Options, and whether a peer at 127.0.0.1 gets in today.
+const LINES: [(&str, bool); 40] = [
+    ("", true),
+    ("restrict", true),
+    ("no-pty,no-port-forwarding,no-X11-forwarding,no-agent-forwarding,no-user-rc", true),
+    ("NO-PTY", true),
+    ("no-pty,", true),
+    ("no-pty,,no-port-forwarding", true),
+    ("no-such-option", false),
+    ("no-restrict", false),
+    ("from=\"127.0.0.1\"", true),
+    ("from=\"127.0.0.0/8\"", true),
+    ("from=\"127.0.0.*\"", true),
+    ("from=\"127.?.?.1\"", true),
+    ("from=\"10.0.0.0/8,127.0.0.1\"", true),
+    ("from=\"10.0.0.0/8\"", false),
+    ("from=\"*,!127.0.0.1\"", false),
+    ("from=\"!127.0.0.1,*\"", false),
+    ("from=\"*,!10.0.0.1\"", true),
+    ("from=\"!10.0.0.1\"", false),
+    ("from=\"127.0.0.1/8\"", false),
+    ("from=\"127.0.0.1/33\"", false),
+    ("from=\"\"", false),
+    ("from=\"::1\"", false),
+    ("from=\"a.example.com,127.0.0.1\"", true),
+    ("from=127.0.0.1", false),
+    ("from=\"127.0.0.1\",from=\"127.0.0.1\"", false),
+    ("expiry-time=\"20200101\"", false),
+    ("expiry-time=\"20990101\"", true),
+    ("expiry-time=\"209901012359\"", true),
+    ("expiry-time=\"20990101235959\"", true),
+    ("expiry-time=\"20990101Z\"", true),
+    ("expiry-time=\"20200101Z\"", false),
+    ("expiry-time=\"20990101\",expiry-time=\"20200101\"", false),
+    ("expiry-time=\"soon\"", false),
+    ("environment=\"A=1\",environment=\"B_2=x y\"", true),
+    ("environment=\"A\"", false),
+    ("permitopen=\"localhost:80\",permitopen=\"[::1]:*\",permitlisten=\"8080\"", true),
+    ("permitopen=\"80\"", false),
+    ("permitopen=\"localhost:http-x\"", false),
+    ("cert-authority", false),
+    ("tunnel=\"3\"", true),
+];
