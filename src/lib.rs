@@ -31,6 +31,7 @@
 //! | `aws-lc-rs` | yes | crypto by aws-lc (needs a C compiler); AES-GCM is several times as fast as with `ring` or ChaCha20 |
 //! | `ring` | no | crypto by ring instead; one of the two is needed |
 //! | `server` | yes | the embedded daemon |
+//! | `pty` | no | real processes on the daemon's channels ([`process`]): commands and shells, on a terminal or pipes; Unix |
 //! | `test-util` | no | an in-memory scripted peer, for tests of your own behaviours |
 //!
 //! # Speed
@@ -60,6 +61,8 @@ mod connection;
 mod dial;
 mod handle;
 mod port;
+#[cfg(feature = "pty")]
+pub mod process;
 #[cfg(feature = "server")]
 mod server;
 #[cfg(feature = "test-util")]

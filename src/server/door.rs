@@ -41,6 +41,7 @@ pub(super) struct ConnectionDoor {
     pub(super) close_timeout: Duration,
     pub(super) user: String,
     pub(super) peer: Option<SocketAddr>,
+    pub(super) local: Option<SocketAddr>,
     pub(super) permissions: Arc<Permissions>,
 }
 
@@ -90,6 +91,7 @@ impl ConnectionDoor {
             adjust: self.options.window_adjust,
             user: self.user.clone(),
             peer: self.peer,
+            local: self.local,
             permissions: Arc::clone(&self.permissions),
             env: Vec::new(),
             env_bytes: 0,
@@ -142,6 +144,7 @@ struct Routed {
     adjust: WindowAdjust,
     user: String,
     peer: Option<SocketAddr>,
+    local: Option<SocketAddr>,
     permissions: Arc<Permissions>,
     env: Vec<(String, String)>,
     env_bytes: usize,
@@ -185,8 +188,10 @@ impl Routed {
         let request = SessionRequest {
             user: self.user.clone(),
             peer: self.peer,
+            local: self.local,
             kind,
             env: self.env.clone(),
+            environment: self.permissions.environment.clone(),
             pty: self.pty.clone(),
         };
         let Some(start) = self.router.route(request, self.adjust) else { return false };

@@ -141,6 +141,7 @@ where
         close_timeout: config.timeouts.close,
         user: facts.user.clone(),
         peer: addresses.0,
+        local: addresses.1,
         permissions: Arc::default(),
     };
     admitted.admit(Box::new(door));

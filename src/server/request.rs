@@ -25,11 +25,16 @@ pub struct SessionRequest {
     pub user: String,
     /// Where from, if the byte stream tells.
     pub peer: Option<SocketAddr>,
+    /// Which of our addresses the peer connected to, if the byte stream tells.
+    pub local: Option<SocketAddr>,
     /// What is to run.
     pub kind: SessionKind,
     /// Environment variables the peer asked for, in order (RFC 4254 section 6.4). Nothing is done with them: whether
     /// any is good for anything is the handler's decision. At most 256 of them, and 64 KiB.
     pub env: Vec<(String, String)>,
+    /// Environment variables that came with the login ([`Permissions::environment`](super::Permissions::environment)).
+    /// They win over what the peer asks for.
+    pub environment: Vec<(String, String)>,
     /// The terminal the peer asked for (RFC 4254 section 6.2). There is none: the handler speaks to the peer's.
     pub pty: Option<PtyRequest>,
 }
