@@ -16,6 +16,7 @@ mod kit;
 mod limits;
 mod openssh;
 mod ours;
+mod processes;
 mod programs;
 mod replies;
 mod streams;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         limits::trials(),
         streams::trials(),
         idle::trials(),
+        processes::trials(),
     ];
     kit::run(trials.into_iter().flatten().collect())
 }
