@@ -118,3 +118,69 @@ fn control(mode: TerminalMode, value: u32, termios: &mut Termios) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fresh() -> Termios {
+        let (_keyboard, process) = pty_process::blocking::open().unwrap();
+        rustix::termios::tcgetattr(&process).unwrap()
+    }
+
+    fn applied(modes: &[(TerminalMode, u32)]) -> Termios {
+        let mut termios = fresh();
+        apply(&modes.iter().copied().collect(), &mut termios);
+        termios
+    }
+
+    /// Terminals of Linux take no other size and no parity, whatever they are told; others do.
+    #[test]
+    fn characters_have_one_size_and_no_mode_takes_it_away() {
+        let size = |modes: &[_]| applied(modes).control_modes & ControlModes::CSIZE;
+        assert_eq!(size(&[(TerminalMode::CS7, 1)]), ControlModes::CS7);
+        assert_eq!(size(&[(TerminalMode::CS7, 1), (TerminalMode::CS8, 1)]), ControlModes::CS8);
+        assert_eq!(size(&[(TerminalMode::CS8, 0)]), ControlModes::CS8);
+        assert!(applied(&[(TerminalMode::PARENB, 1)]).control_modes.contains(ControlModes::PARENB));
+    }
+
+    #[test]
+    fn what_makes_no_sense_changes_nothing() {
+        let nonsense =
+            [(TerminalMode::ISPEED, 0), (TerminalMode::raw(127).unwrap(), 1), (TerminalMode::VSTATUS, 9)];
+        let (before, after) = (fresh(), applied(&nonsense));
+        assert_eq!(before.control_modes, after.control_modes);
+        assert_eq!(before.local_modes, after.local_modes);
+        assert_eq!(before.input_speed(), after.input_speed());
+    }
+
+    #[test]
+    fn a_character_that_is_none_or_too_large_is_switched_off() {
+        let termios =
+            applied(&[(TerminalMode::VINTR, 255), (TerminalMode::VQUIT, 1000), (TerminalMode::VEOF, 5)]);
+        let code = |index| termios.special_codes[index];
+        assert_eq!(code(SpecialCodeIndex::VINTR), DISABLED);
+        assert_eq!(code(SpecialCodeIndex::VQUIT), DISABLED);
+        assert_eq!(code(SpecialCodeIndex::VEOF), 5);
+    }
+
+    #[test]
+    fn every_named_mode_but_the_legacy_ones_is_known() {
+        let legacy = [TerminalMode::VDSUSP, TerminalMode::VFLUSH, TerminalMode::VSTATUS];
+        for mode in (1..160).filter_map(TerminalMode::raw).filter(|mode| mode.name().is_some()) {
+            let flag =
+                find(INPUT, mode).is_some() || find(LOCAL, mode).is_some() || find(OUTPUT, mode).is_some();
+            let control = [
+                TerminalMode::CS7,
+                TerminalMode::CS8,
+                TerminalMode::PARENB,
+                TerminalMode::PARODD,
+                TerminalMode::ISPEED,
+                TerminalMode::OSPEED,
+            ];
+            let known = flag || find(CHARACTERS, mode).is_some() || control.contains(&mode);
+            let elsewhere = cfg!(not(target_os = "linux")) || legacy.contains(&mode);
+            assert!(known || elsewhere, "{mode}");
+        }
+    }
+}
