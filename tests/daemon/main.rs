@@ -10,6 +10,7 @@
 
 use std::process::ExitCode;
 
+mod example_sshd;
 mod idle;
 #[path = "../kit/mod.rs"]
 mod kit;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         streams::trials(),
         idle::trials(),
         processes::trials(),
+        example_sshd::trials(),
     ];
     kit::run(trials.into_iter().flatten().collect())
 }
