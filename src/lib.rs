@@ -32,6 +32,7 @@
 //! | `ring` | no | crypto by ring instead; one of the two is needed |
 //! | `server` | yes | the embedded daemon |
 //! | `sftp` | no | the `sftp` subsystem of the daemon: files below one directory |
+//! | `pty` | no | real processes on the daemon's channels ([`process`]): commands and shells, on a terminal or pipes; Unix |
 //! | `test-util` | no | an in-memory scripted peer, for tests of your own behaviours |
 //!
 //! # Speed
@@ -61,6 +62,8 @@ mod connection;
 mod dial;
 mod handle;
 mod port;
+#[cfg(feature = "pty")]
+pub mod process;
 #[cfg(feature = "server")]
 mod server;
 #[cfg(feature = "sftp")]

@@ -16,6 +16,7 @@ mod certificates;
 mod child;
 mod clocks;
 mod custom_subsystem;
+mod example_sshd;
 mod exits;
 mod forced;
 mod forwards;
@@ -30,6 +31,7 @@ mod login_steps;
 mod logins;
 mod openssh;
 mod ours;
+mod processes;
 mod programs;
 mod replies;
 mod routes;
@@ -67,6 +69,8 @@ fn main() -> ExitCode {
         certificates::trials(),
         host_keys::trials(),
         forced::trials(),
+        processes::trials(),
+        example_sshd::trials(),
     ];
     kit::run(trials.into_iter().flatten().collect())
 }
