@@ -175,8 +175,8 @@ const PROHIBITED: Admission = Admission::Refused(OpenFailureReason::Administrati
 impl Door for ConnectionDoor {
     fn open(&mut self, request: OpenRequest) -> Admission {
         let admission = match self.one_more() {
-            _ if self.reception.phase.borrow().phase != Phase::Up => PROHIBITED,
             None => Admission::Refused(OpenFailureReason::ResourceShortage),
+            Some(_) if self.reception.phase.borrow().phase != Phase::Up => PROHIBITED,
             Some(slot) if request == OpenRequest::Session => self.session(slot),
             Some(slot) => self.direct(request, slot),
         };

@@ -71,7 +71,6 @@ impl House {
         let pass = if !serving {
             Err(ServeError::Stopping)
         } else if addresses.peer.is_some_and(|peer| self.penalties.is_barred(peer.ip())) {
-            self.logins.barred();
             Err(ServeError::Barred)
         } else {
             self.caps.enter(&plan.config.caps, source, rand::random_range(0..100))

@@ -1,5 +1,6 @@
 //! The example `sshd`, as its users run it.
 
+use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -15,6 +16,7 @@ use crate::kit::{KeyKind, KeyPair, Peer, is_running, peer_test, peer_test_within
 use crate::support::soon;
 
 mod leaks;
+mod services;
 
 pub(crate) fn trials() -> Vec<Trial> {
     let needs = [Peer::OpenSshClient];
@@ -25,6 +27,17 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("example_sshd::the_banner_is_shown", needs, banner),
         peer_test("example_sshd::a_connection_has_so_many_sessions_and_no_more", needs, max_sessions),
         peer_test("example_sshd::what_is_missing_is_said_with_the_way_out", needs, complaints),
+        peer_test("example_sshd::files_below_the_root_are_served", needs, services::files_are_served),
+        peer_test(
+            "example_sshd::ports_are_forwarded_only_if_allowed",
+            needs,
+            services::ports_are_forwarded_if_allowed,
+        ),
+        peer_test(
+            "example_sshd::the_options_of_a_keys_line_are_obeyed",
+            needs,
+            services::a_keys_line_is_obeyed,
+        ),
         peer_test("example_sshd::sigterm_ends_it_and_what_it_runs", needs, terminated),
         peer_test_within(
             Duration::from_secs(240),
@@ -88,17 +101,29 @@ impl Files {
         command
     }
 
-    fn ssh(&self, server: &Server) -> Command {
+    /// Where to and with what, for `ssh` and `sftp`.
+    fn options(&self, server: &Server) -> Vec<OsString> {
         let known = format!("[127.0.0.1]:{} {}\n", server.port, self.host_key.public_fields().unwrap());
         let known_hosts = self.write("known_hosts", &known);
+        let mut options: Vec<OsString> = ["-F", "none", "-i"].map(OsString::from).into();
+        options.push(self.key.path().into());
+        for option in [
+            "IdentitiesOnly=yes",
+            "StrictHostKeyChecking=yes",
+            "GlobalKnownHostsFile=/dev/null",
+            "UpdateHostKeys=no",
+            &format!("UserKnownHostsFile=\"{}\"", known_hosts.display()),
+            &format!("Port={}", server.port),
+        ] {
+            options.extend(["-o".into(), option.into()]);
+        }
+        options
+    }
+
+    fn ssh(&self, server: &Server) -> Command {
         let mut command = Command::new(require_program("ssh").unwrap());
         command
-            .args(["-F", "none", "-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=yes"])
-            .args(["-o", "GlobalKnownHostsFile=/dev/null", "-o", "UpdateHostKeys=no", "-o"])
-            .arg(format!("UserKnownHostsFile=\"{}\"", known_hosts.display()))
-            .arg("-i")
-            .arg(self.key.path())
-            .args(["-p", &server.port.to_string()])
+            .args(self.options(server))
             .env_remove("SSH_AUTH_SOCK")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -1,5 +1,4 @@
-//! What a key's line and a certificate force on a session. (To be added as tests/daemon/forced.rs when the branches
-//! `auth` and `chans` are one: it needs the logins of the one and the sessions of the other.)
+//! What a key's line and a certificate force on a session.
 
 use libtest_mimic::Trial;
 use ractor_ssh::login::AuthorizedKeys;
@@ -20,11 +19,9 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 /// Answers every command with its text and its variables.
 fn telling(config: DaemonConfig) -> DaemonConfig {
-    config.router(
-        Router::new().exec_fn(|request| async move {
-            ExecOutput::ok(format!("{} {:?}", request.command(), request.env))
-        }),
-    )
+    config.router(Router::new().exec_fn(|request| async move {
+        ExecOutput::ok(format!("{} {:?}", request.command(), request.environment))
+    }))
 }
 
 async fn told(ssh: &Ssh, served: &Served, command: &[&str]) -> String {

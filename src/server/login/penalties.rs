@@ -15,7 +15,7 @@ use crate::error::ConfigError;
 ///
 /// Each refused password or interview costs `per_failure`, and so does each connection that ends without a login after
 /// keys were refused. What an address has collected goes down with time. Once `bar_at` has no room for one more failure,
-/// new connections from it are closed at once, before anything is sent, until all of it is over. With the defaults
+/// new connections from it are closed at once, with one line that says why, until all of it is over. With the defaults
 /// that is so after 12 failures in a row.
 ///
 /// IPv6 addresses count by their network of 64 bits. Behind a proxy or a NAT many users share an address: raise

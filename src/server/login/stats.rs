@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Logins since the daemon started.
+/// Logins since the daemon started. How many connections were turned away for the refusals before them is in
+/// [`DaemonCounters`](crate::DaemonCounters).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LoginStats {
@@ -14,8 +15,6 @@ pub struct LoginStats {
     pub refused: u64,
     /// Connections that have used up their attempts.
     pub exhausted: u64,
-    /// Connections turned away because of the refusals their source address had before.
-    pub barred: u64,
 }
 
 /// The counters behind it.
@@ -25,7 +24,6 @@ pub(in crate::server) struct Counters {
     partial: AtomicU64,
     refused: AtomicU64,
     exhausted: AtomicU64,
-    barred: AtomicU64,
 }
 
 impl Counters {
@@ -45,11 +43,6 @@ impl Counters {
         self.exhausted.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A connection was turned away before anything was read of it.
-    pub(in crate::server) fn barred(&self) {
-        self.barred.fetch_add(1, Ordering::Relaxed);
-    }
-
     pub(in crate::server) fn snapshot(&self) -> LoginStats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         LoginStats {
@@ -57,7 +50,6 @@ impl Counters {
             partial: read(&self.partial),
             refused: read(&self.refused),
             exhausted: read(&self.exhausted),
-            barred: read(&self.barred),
         }
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use russh::keys::{PrivateKey, PrivateKeyWithHashAlg};
 use tokio::net::TcpStream;
+use tokio::process::Command;
 
-use super::{Files, Server, entries};
+use super::{Files, Server, entries, text};
 use crate::kit::is_running;
 use crate::support::{Anything, soon};
 
@@ -47,7 +48,7 @@ impl Holdings {
 
 /// Runs something, waits for its first line, and is gone in the middle of it. The line says the number of the process,
 /// and which descriptors are open in one like it: none that belongs to somebody else.
-async fn visit(number: usize, port: u16, key: PrivateKey) -> i32 {
+async fn visit(number: usize, port: u16, key: PrivateKey, ours: &str) -> i32 {
     let stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_nonblocking(true).unwrap();
     let socket = stream.try_clone().unwrap();
@@ -76,19 +77,27 @@ async fn visit(number: usize, port: u16, key: PrivateKey) -> i32 {
     }
     socket.shutdown(std::net::Shutdown::Both).unwrap();
     let (pid, descriptors) = said.trim().split_once(' ').unwrap();
-    // The three streams, and the directory that is read.
-    assert_eq!(descriptors, "0 1 2 3");
+    assert_eq!(descriptors, ours);
     pid.parse().unwrap()
 }
 
+/// The descriptors of a program that this process starts: the three streams, the directory that is read, and what
+/// whoever runs the tests has left open for all programs. The server was started so, too.
+async fn inherited() -> String {
+    let output = Command::new("sh").args(["-c", "echo $(ls /proc/self/fd)"]).output().await.unwrap();
+    text(&output.stdout).trim().to_owned()
+}
+
 async fn visits(count: usize, port: u16, key: &PrivateKey) -> Vec<i32> {
+    let ours: Arc<str> = inherited().await.into();
     let (mut pids, mut visits) = (Vec::new(), tokio::task::JoinSet::new());
     for number in 0..count {
         if visits.len() == AT_ONCE {
             pids.push(visits.join_next().await.unwrap().unwrap());
         }
         let key = key.clone();
-        visits.spawn(async move { soon(visit(number, port, key)).await });
+        let ours = Arc::clone(&ours);
+        visits.spawn(async move { soon(visit(number, port, key, &ours)).await });
     }
     while let Some(pid) = visits.join_next().await {
         pids.push(pid.unwrap());
