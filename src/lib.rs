@@ -61,6 +61,8 @@ mod client;
 mod connection;
 mod dial;
 mod handle;
+#[cfg(feature = "server")]
+pub mod hardening;
 mod port;
 #[cfg(feature = "pty")]
 pub mod process;

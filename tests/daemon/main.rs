@@ -10,6 +10,8 @@
 
 use std::process::ExitCode;
 
+use tracing_subscriber::EnvFilter;
+
 mod bastion;
 mod caps;
 mod certificates;
@@ -42,6 +44,8 @@ mod streams;
 mod support;
 
 fn main() -> ExitCode {
+    // What the daemon says, if it is asked to.
+    tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).with_test_writer().init();
     if let Some(code) = child::main() {
         return code;
     }

@@ -24,6 +24,10 @@ pub(crate) fn trials() -> Vec<Trial> {
     all.into_iter().flatten().collect()
 }
 
+/// A shell says that it is there, and waits for signals. A loop of short commands would not do: some shells lose a signal
+/// that comes while they start one.
+const WAITING: &str = "sleep 1000 & echo ready; wait";
+
 /// Processes with the one shell that is everywhere.
 fn processes() -> Processes {
     Processes::new().shell("/bin/sh").kill_grace(Duration::from_secs(2))

@@ -17,7 +17,7 @@ mod source;
 use source::{Source, is_part};
 
 /// Every top-level module and its tier.
-const TIERS: [(&str, u8); 23] = [
+const TIERS: [(&str, u8); 24] = [
     ("wire", 0),
     ("error", 1),
     ("config", 1),
@@ -41,6 +41,7 @@ const TIERS: [(&str, u8); 23] = [
     ("process", 6),
     ("server", 6),
     ("test_util", 6),
+    ("hardening", 6),
 ];
 
 /// Where russh may be named: a file, or a folder and all below it.

@@ -165,7 +165,11 @@ impl DaemonConfig {
         self
     }
 
-    /// Sets when keys are exchanged anew.
+    /// Sets when keys are exchanged anew. Default: after 1 GiB in one direction, or an hour.
+    ///
+    /// russh 0.65.1 ends a connection when more than twice its window (4 MiB) arrives between its own wish for new keys and
+    /// the peer's. Channels in use are granted less for that reason; but each new one may send a window at once. So
+    /// leave the bytes well above the window times the channels that begin at a time.
     #[must_use]
     pub const fn rekey(mut self, limit: RekeyLimit) -> Self {
         self.rekey = limit;

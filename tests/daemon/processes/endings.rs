@@ -8,7 +8,7 @@ use ractor_ssh::wire::PtyRequest;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::AsyncReadExt;
 
-use super::{processes, run, served, served_to_us, text, until, until_gone, until_written};
+use super::{WAITING, processes, run, served, served_to_us, text, until, until_gone, until_written};
 use crate::kit::{Peer, is_running, peer_test};
 use crate::support::soon;
 
@@ -49,7 +49,7 @@ async fn hang_up() {
     let conn = served.connect().await;
     let directory = tempfile::tempdir().unwrap();
     let (told, shell) = file(&directory);
-    let line = format!("trap 'echo hup > {shell}; exit' HUP; echo ready; while :; do sleep 0.02; done");
+    let line = format!("trap 'echo hup > {shell}; exit' HUP; {WAITING}");
     let mut child = conn.exec(line).spawn().await.unwrap();
     soon(child.stdout.as_mut().unwrap().read_exact(&mut [0; 6])).await.unwrap();
     child.hang_up();

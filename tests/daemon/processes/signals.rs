@@ -8,7 +8,7 @@ use ractor_ssh::session::Child;
 use ractor_ssh::wire::Signal;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use super::{processes, served_to_us};
+use super::{WAITING, processes, served_to_us};
 use crate::kit::{Peer, peer_test};
 use crate::support::soon;
 
@@ -61,8 +61,7 @@ async fn group() {
     let served = served_to_us(&processes()).await;
     let conn = served.connect().await;
     // The shell waits for the other one, which gets the signal as well.
-    let line =
-        "(trap 'exit 8' TERM; echo ready; while :; do sleep 0.02; done) & trap 'wait $!; exit $?' TERM; wait";
+    let line = &format!("trap 'wait $!; exit $?' TERM; (trap 'exit 8' TERM; {WAITING}) & wait");
     let mut child = ready(&conn, line).await;
     child.signal(Signal::Term).unwrap();
     assert_eq!(soon(child.wait()).await.unwrap().code(), Some(8));
@@ -72,7 +71,7 @@ async fn group() {
 async fn others() {
     let served = served_to_us(&processes()).await;
     let conn = served.connect().await;
-    let mut child = ready(&conn, "trap 'exit 5' USR1; echo ready; while :; do sleep 0.02; done").await;
+    let mut child = ready(&conn, &format!("trap 'exit 5' USR1; {WAITING}")).await;
     for name in ["STOP", "CONT", "WINCH", "INFO@openssh.com", "9", "KILLER"] {
         child.signal(Signal::from_name(name)).unwrap();
     }

@@ -4,7 +4,7 @@ use libtest_mimic::Trial;
 use ractor_ssh::wire::{PtyRequest, TerminalMode, WindowSize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{processes, run, served, served_to_us, text};
+use super::{WAITING, processes, run, served, served_to_us, text};
 use crate::kit::{Peer, peer_test};
 use crate::support::soon;
 
@@ -108,7 +108,8 @@ async fn control_c() {
     let mut typist = Typist::start(&command, (24, 80));
     typist.type_in("PS1=ready'> '\r").await;
     typist.expect("ready> ").await;
-    typist.type_in("echo sta'r'ted; sleep 1000\r").await;
+    // The job itself says so, when it is in the foreground.
+    typist.type_in("sh -c \"echo sta'r'ted; exec sleep 1000\"\r").await;
     typist.expect("started").await;
     typist.type_in("\x03").await;
     typist.expect("ready> ").await;
@@ -146,7 +147,7 @@ async fn modes() {
 async fn resize() {
     let served = served_to_us(&processes()).await;
     let conn = served.connect().await;
-    let command = conn.exec("trap 'stty size; exit 4' WINCH; echo ready; while :; do sleep 0.02; done");
+    let command = conn.exec(format!("trap 'stty size; exit 4' WINCH; {WAITING}"));
     let mut child = command.pty(PtyRequest::new("xterm").size(80, 24)).spawn().await.unwrap();
     let mut stdout = child.stdout.take().unwrap();
     let mut ready = [0; 7];
