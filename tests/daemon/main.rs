@@ -11,6 +11,7 @@
 use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 mod bastion;
 mod caps;
@@ -45,7 +46,8 @@ mod support;
 
 fn main() -> ExitCode {
     // What the daemon says, if it is asked to.
-    tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).with_test_writer().init();
+    let said = EnvFilter::builder().with_default_directive(LevelFilter::OFF.into()).from_env_lossy();
+    tracing_subscriber::fmt().with_env_filter(said).with_test_writer().init();
     if let Some(code) = child::main() {
         return code;
     }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use ractor_ssh::login::SourcePenalties;
 use ractor_ssh::wire::keys::generate_ed25519;
 use ractor_ssh::{
     BoxError, ChannelContext, ChannelMsg, Daemon, DaemonConfig, DaemonRef, Next, Router, ServerChannel,
@@ -42,7 +43,11 @@ impl Target {
             let _ = also(request);
             Program::Echo
         });
-        let config = DaemonConfig::new(([127, 0, 0, 1], 0)).host_key(generate_ed25519()).router(router);
+        // All peers, hostile or not, come from one address.
+        let config = DaemonConfig::new(([127, 0, 0, 1], 0))
+            .host_key(generate_ed25519())
+            .router(router)
+            .source_penalties(SourcePenalties::off());
         let config = config.password(move |attempt, password| {
             asks.fetch_add(1, Ordering::SeqCst);
             async move { attempt.user == USER && password.expose_secret() == PASSWORD }
