@@ -17,10 +17,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use ractor_ssh::config::Limits;
 use ractor_ssh::login::{AuthorizedKeys, KeyLineProblem};
 use ractor_ssh::process::Processes;
 use ractor_ssh::wire::keys::PrivateKey;
-use ractor_ssh::{BoxError, Daemon, DaemonConfig, Router, Sftp};
+use ractor_ssh::{BoxError, Daemon, DaemonConfig, Router, SessionLimits, Sftp};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -28,6 +29,8 @@ use tracing_subscriber::EnvFilter;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// How long a command may leave its input alone while much of it waits, and so hold up its connection.
+const STALL_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long processes have to end when the server ends.
 const KILL_GRACE: Duration = Duration::from_secs(3);
 
@@ -54,7 +57,7 @@ struct Args {
     /// Text that clients show before the login.
     #[arg(long, value_name = "TEXT")]
     banner: Option<String>,
-    /// How many sessions a connection may have at a time.
+    /// How many sessions a connection may have at a time; forwarded ports do not count.
     #[arg(long, value_name = "N", default_value_t = 10)]
     max_sessions: usize,
     /// Directory to serve by SFTP, for reading and writing.
@@ -97,8 +100,16 @@ async fn run(args: Args) -> Result<(), BoxError> {
 }
 
 fn config(args: &Args, processes: Processes) -> Result<DaemonConfig, BoxError> {
-    let mut config =
-        DaemonConfig::new(args.listen).router(router(args, processes)).max_channels(args.max_sessions);
+    let mut sessions = SessionLimits::default();
+    sessions.max_sessions = args.max_sessions;
+    let mut limits = Limits::server();
+    // A command may leave its input alone for a while.
+    limits.stall_timeout = STALL_TIMEOUT;
+    limits.max_channels = limits.max_channels.max(args.max_sessions);
+    let mut config = DaemonConfig::new(args.listen)
+        .router(router(args, processes))
+        .session_limits(sessions)
+        .limits(limits);
     for file in &args.host_key {
         config = config.host_key(host_key(file)?);
     }

@@ -287,9 +287,9 @@ impl Limits {
 pub enum SlowConsumer {
     /// Unread bytes count against the connection. When they reach its budget, the whole connection stops
     /// reading until some are consumed; a channel that held more than its receive budget for the stall
-    /// timeout in total is ended with `Stalled`. A consumer that is slow but alive slows its connection to
-    /// its own pace; alone on its connection, it may be as slow as it likes, and is ended only when it took
-    /// nothing for the stall timeout.
+    /// timeout in total, and took less than that budget meanwhile, is ended with `Stalled`. A consumer that is
+    /// slow but alive slows its connection to its own pace; alone on its connection, it may be as slow as it
+    /// likes, and is ended only when it took nothing for the stall timeout.
     #[default]
     Pause,
     /// The channel is ended as soon as it holds more than its receive budget.

@@ -11,11 +11,11 @@
 //! | connections without a login | 64 | [`max_unauthenticated`] | the same | `refused_unauthenticated` |
 //! | early random drop | 30 % from 10 on, rising to all at 64 | [`max_startups`] | the same | `refused_early` |
 //! | without a login, from one source | 16 | [`max_per_source`] | the same | `refused_per_source` |
-//! | connections from one source | none | [`max_connections_per_source`] | the same | `refused_per_source` |
+//! | connections from one source | 128 | [`max_connections_per_source`] | the same | `refused_per_source` |
 //! | refused logins from one source | barred after 12 in a row; 5 s each are forgotten | [`source_penalties`] | the same | `refused_barred` |
-//! | login grace, from the TCP connection on; nothing refreshes it | 120 s | [`login_grace`] | SSH_MSG_DISCONNECT | `login_timeouts` |
-//! | version exchange, key exchange | 10 s, 30 s | [`timeouts`] | the same | `login_timeouts` |
-//! | refused logins on a connection | 6 | [`max_auth_attempts`] | the connection ends | [`LoginStats`]`::exhausted` |
+//! | login grace, from the TCP connection on; nothing refreshes it | 120 s | [`login_grace`] | SSH_MSG_DISCONNECT between two messages, otherwise the connection is cut | `login_timeouts` |
+//! | version exchange, key exchange | 10 s, 30 s | [`timeouts`] | the connection is cut | `login_timeouts` |
+//! | refused logins on a connection | 6 | [`max_auth_attempts`] | further ones are refused without a look, then SSH_MSG_DISCONNECT | [`LoginStats`]`::exhausted` |
 //! | login requests of any kind on a connection | 1,024 | | the connection ends | `logins_failed` |
 //! | bytes of a user name | 1,024 | | the connection ends | `logins_failed` |
 //! | time of a refusal, at least | 1 s; an offered key 50 ms | [`login_delay`] | | [`LoginStats`]`::refused` |
@@ -28,26 +28,30 @@
 //! | limit | default | set by | beyond it | counted in |
 //! |---|---|---|---|---|
 //! | channels at a time | 64 (a client's: 4,096) | [`max_channels`] | SSH_OPEN_RESOURCE_SHORTAGE | `opens_refused` |
-//! | channels in a connection's life | 16,384 | [`SessionLimits::max_opens`] | SSH_OPEN_RESOURCE_SHORTAGE; the connection ends with its last channel | `opens_refused` |
-//! | opens per second | 2,000, and 4,000 at once | [`SessionLimits::opens`] | SSH_OPEN_RESOURCE_SHORTAGE; at ten times as many SSH_MSG_DISCONNECT | `opens_refused` |
-//! | requests per second | 10,000, and 20,000 at once | [`SessionLimits::requests`] | SSH_MSG_CHANNEL_FAILURE; at ten times as many SSH_MSG_DISCONNECT | `requests_refused` |
+//! | session channels at a time | as many as channels | [`SessionLimits::max_sessions`] | SSH_OPEN_RESOURCE_SHORTAGE | `opens_refused` |
+//! | opens in a connection's life, refused ones too | 16,384 | [`SessionLimits::max_opens`] | SSH_OPEN_RESOURCE_SHORTAGE; the connection ends with its last channel | `opens_refused` |
+//! | opens per second | 2,000, and 4,000 at once | [`SessionLimits::opens`] | SSH_OPEN_RESOURCE_SHORTAGE; at ten times as many SSH_MSG_DISCONNECT | `opens_refused`, `expelled` |
+//! | requests per second | 10,000, and 20,000 at once | [`SessionLimits::requests`] | SSH_MSG_CHANNEL_FAILURE; at ten times as many SSH_MSG_DISCONNECT | `requests_refused`, `expelled` |
 //! | environment variables of a channel, their bytes | 256, 64 KiB | [`SessionLimits`] | SSH_MSG_CHANNEL_FAILURE | `requests_refused` |
 //! | bytes of a command | 256 KiB | [`SessionLimits::command_bytes`] | SSH_MSG_CHANNEL_FAILURE | `requests_refused` |
 //! | bytes of a terminal's or a subsystem's name | 256 | [`SessionLimits::name_bytes`] | SSH_MSG_CHANNEL_FAILURE | `requests_refused` |
 //! | columns, rows and pixels of a terminal | 65,535 | [`SessionLimits::terminal_side`] | SSH_MSG_CHANNEL_FAILURE | `requests_refused` |
-//! | a route's decision about an open, about a request | 30 s, 30 s | [`timeouts`] | refused | |
+//! | a session channel's wait for its first request | 120 s | [`SessionLimits::first_request`] | SSH_MSG_CHANNEL_CLOSE | |
+//! | a route's decision about an open, about a request | 30 s, 30 s | [`timeouts`] | refused | `opens_refused`, `requests_refused` |
 //! | time without a first channel | 120 s | [`initial_idle_timeout`] | SSH_MSG_DISCONNECT | `idle_timeouts` |
 //! | time without any channel | 15 min | [`idle_timeout`] | SSH_MSG_DISCONNECT | `idle_timeouts` |
 //! | life of a connection | none | [`max_lifetime`] | SSH_MSG_DISCONNECT | `lifetimes_over` |
-//! | a peer that answers nothing | 3 questions, 30 s apart | [`keepalive`] | the connection is cut | |
-//! | a peer that takes nothing | 30 s | [`timeouts`]: `write_stall` | the connection is cut | |
+//! | a peer that answers nothing | three times 30 s, a question after each | [`keepalive`] | the connection is cut | `peers_dead` |
+//! | a peer that takes nothing | 30 s | [`timeouts`]: `write_stall` | the connection is cut | `write_stalls` |
+//! | new keys | after 1 GiB or an hour | [`rekey`] | | |
+//! | a graceful close | 10 s | [`timeouts`] | the channel, or the connection, is cut | |
 //!
 //! # Memory
 //!
 //! | limit | default | set by | beyond it | counted in |
 //! |---|---|---|---|---|
 //! | received and not consumed, a channel | 2 MiB | [`channel_options`]: `receive_budget` | by [`SlowConsumer`] | [`ChannelInfo`] |
-//! | received and not consumed, a connection | 64 MiB | [`limits`]: `inbound_budget` | reading stops; who is at fault is ended after 30 s | `pauses`, `stalled` |
+//! | received and not consumed, a connection | 64 MiB | [`limits`]: `inbound_budget` | reading stops; who is at fault is ended after 30 s | `channels_stalled` |
 //! | to be sent, a channel | 1 MiB | [`channel_options`]: `high_water` | the sender waits | [`ChannelInfo`] |
 //! | to be sent, handed to the SSH library, a connection | 1 MiB | [`limits`]: `outbound_budget` | senders wait | |
 //! | window, packet | 2 MiB, 32 KiB | [`limits`] | | |
@@ -72,7 +76,7 @@
 //! - Each channel that the daemon closes first costs about 4 KiB until its connection ends; `max_opens` is the bound.
 //! - Limits are per connection or per daemon. A user with many connections has many times as much: bound users by
 //!   [`on_login`] and [`DaemonRef::kick`], or by a decision in the login callback.
-//! - [`DaemonCounters`], [`LoginStats`] and [`Counters`] only grow: watch them.
+//! - [`DaemonCounters`] (where the names above are from) and [`LoginStats`] only grow: watch them.
 //!
 //! [`max_connections`]: crate::DaemonConfig::max_connections
 //! [`max_unauthenticated`]: crate::DaemonConfig::max_unauthenticated
@@ -95,11 +99,13 @@
 //! [`DaemonRef::kick`]: crate::DaemonRef::kick
 //! [`DaemonCounters`]: crate::DaemonCounters
 //! [`LoginStats`]: crate::login::LoginStats
-//! [`Counters`]: crate::observe::Counters
+//! [`rekey`]: crate::DaemonConfig::rekey
 //! [`ChannelInfo`]: crate::observe::ChannelInfo
 //! [`SlowConsumer`]: crate::config::SlowConsumer
 //! [`SessionLimits`]: crate::SessionLimits
 //! [`SessionLimits::max_opens`]: crate::SessionLimits::max_opens
+//! [`SessionLimits::max_sessions`]: crate::SessionLimits::max_sessions
+//! [`SessionLimits::first_request`]: crate::SessionLimits::first_request
 //! [`SessionLimits::opens`]: crate::SessionLimits::opens
 //! [`SessionLimits::requests`]: crate::SessionLimits::requests
 //! [`SessionLimits::command_bytes`]: crate::SessionLimits::command_bytes

@@ -188,7 +188,8 @@ impl State {
         }
     }
 
-    /// Ends a channel that has held up the connection for the stall timeout in total.
+    /// Ends a channel that has held up the connection for the stall timeout in total, and took less than its receive
+    /// budget meanwhile.
     ///
     /// Its share is its receive budget, or its part of what keeps reading stopped if that is less: so there is a
     /// culprit whenever reading has stopped. A channel that is alone holds nobody up but itself: for it, only the
@@ -207,14 +208,15 @@ impl State {
         for entry in self.table.iter_mut() {
             let budget = entry.port.inbox.budget();
             let held = budget.held();
-            if held < budget.budget().min(part) || moves {
-                entry.held_up = Duration::ZERO;
+            if held < budget.budget().min(part) || moves || entry.progresses() {
+                entry.forgive();
                 continue;
             }
             entry.held_up += passed;
             if entry.held_up >= timeout {
                 tracing::warn!(channel = %entry.port.key(), held, "ending a channel that holds up its connection");
                 self.counters.stalled += 1;
+                self.args.gauges.stall();
                 entry.held_up = Duration::ZERO;
                 entry.port.abort(CloseReason::Stalled { held, after: timeout });
             }

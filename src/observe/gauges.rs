@@ -15,6 +15,7 @@ pub(crate) struct Gauges {
     opened: AtomicU64,
     opens_refused: AtomicU64,
     requests_refused: AtomicU64,
+    stalled: AtomicU64,
 }
 
 impl Gauges {
@@ -27,6 +28,7 @@ impl Gauges {
             opened: AtomicU64::new(0),
             opens_refused: AtomicU64::new(0),
             requests_refused: AtomicU64::new(0),
+            stalled: AtomicU64::new(0),
         }
     }
 
@@ -75,6 +77,17 @@ impl Gauges {
     #[cfg(feature = "server")]
     pub(crate) fn refuse_request(&self) {
         self.requests_refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A channel was ended because its consumer held the connection up.
+    pub(crate) fn stall(&self) {
+        self.stalled.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many channels were ended because their consumers held the connection up.
+    #[cfg(feature = "server")]
+    pub(crate) fn stalled(&self) -> u64 {
+        self.stalled.load(Ordering::Relaxed)
     }
 
     /// How many channels the peer was refused.

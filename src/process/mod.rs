@@ -22,7 +22,9 @@
 //!
 //! # How bytes pass
 //!
-//! Both ways without loss, and with back-pressure. Output is read only while the channel's outbound queue has room, so a
+//! Both ways without loss, and with back-pressure. A process that takes nothing of what waits for it holds up its
+//! connection when that is more than the connection's budget (64 MiB), and its channel is ended with `Stalled` after the
+//! [stall timeout](crate::config::Limits::stall_timeout): raise that where commands may leave their input alone. Output is read only while the channel's outbound queue has room, so a
 //! peer that does not read stops the process at its next write. Input holds the channel's credit until the process has
 //! taken it.
 //!

@@ -24,7 +24,7 @@ impl Default for CapLimits {
     fn default() -> Self {
         Self {
             connections: 1024,
-            per_source: usize::MAX,
+            per_source: 128,
             startups: Startups { start: 10, rate: 30, full: 64 },
             startups_per_source: 16,
         }

@@ -67,6 +67,7 @@ pub(super) struct Reception {
 pub(super) struct ConnectionDoor {
     reception: Arc<Reception>,
     slots: Slots,
+    sessions: Slots,
     opens: Meter,
     requests: Meter,
     /// Channels so far.
@@ -81,6 +82,7 @@ impl ConnectionDoor {
     pub(super) fn new(reception: Reception, max_channels: usize) -> Self {
         Self {
             slots: Slots::new(max_channels),
+            sessions: Slots::new(reception.limits.max_sessions),
             opens: Meter::new(reception.limits.opens),
             requests: Meter::new(reception.limits.requests),
             reception: Arc::new(reception),
@@ -131,7 +133,8 @@ impl ConnectionDoor {
         let (chosen, start) = oneshot::channel();
         let port = reception.port();
         let routed = Routed::new(Arc::clone(&port), chosen);
-        let taken = reception.accept("session", port, Box::new(Awaited(start)), slot, Mode::Routed(routed));
+        let awaited = Awaited { choice: start, limit: reception.limits.first_request };
+        let taken = reception.accept("session", port, Box::new(awaited), slot, Mode::Routed(routed));
         Admission::of(taken)
     }
 
@@ -170,14 +173,18 @@ impl ConnectionDoor {
     }
 }
 
-const PROHIBITED: Admission = Admission::Refused(OpenFailureReason::AdministrativelyProhibited);
+const CLOSED: OpenFailureReason = OpenFailureReason::AdministrativelyProhibited;
+const PROHIBITED: Admission = Admission::Refused(CLOSED);
 
 impl Door for ConnectionDoor {
     fn open(&mut self, request: OpenRequest) -> Admission {
         let admission = match self.one_more() {
             None => Admission::Refused(OpenFailureReason::ResourceShortage),
-            Some(_) if self.reception.phase.borrow().phase != Phase::Up => PROHIBITED,
-            Some(slot) if request == OpenRequest::Session => self.session(slot),
+            Some(_) if !self.reception.is_up() => PROHIBITED,
+            Some(slot) if request == OpenRequest::Session => match self.sessions.take() {
+                Some(session) => self.session(slot.and(session)),
+                None => Admission::Refused(OpenFailureReason::ResourceShortage),
+            },
             Some(slot) => self.direct(request, slot),
         };
         if let Admission::Refused(reason) = admission {
@@ -206,6 +213,11 @@ impl Door for ConnectionDoor {
 }
 
 impl Reception {
+    /// Whether more channels are taken in.
+    fn is_up(&self) -> bool {
+        self.phase.borrow().phase == Phase::Up
+    }
+
     fn port(&self) -> Arc<Port> {
         let key = self.keys.next();
         let actor = self.actor.clone();
@@ -241,6 +253,9 @@ impl Reception {
                     async move {
                         let decision = tokio::time::timeout(reception.open_timeout, decision).await;
                         let choice = decision.unwrap_or(Err(OpenFailureReason::ConnectFailed));
+                        // Meanwhile the connection may have begun to end.
+                        let choice =
+                            choice.and_then(|start| if reception.is_up() { Ok(start) } else { Err(CLOSED) });
                         let taken = choice
                             .and_then(|start| reception.accept(kind, reception.port(), start, slot, mode));
                         taken.inspect_err(|reason| reception.refuse_open(*reason))

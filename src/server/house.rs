@@ -75,10 +75,15 @@ impl House {
         } else {
             self.caps.enter(&plan.config.caps, source, rand::random_range(0..100))
         };
-        match pass {
-            Ok(pass) => {
+        // Listed first, and then looked again: who stops the daemon waits for all that are listed.
+        let entered = pass.and_then(|pass| {
+            let listed = self.sessions.enter(addresses);
+            let serving = *self.life.borrow() == Life::Serving;
+            serving.then_some((pass, listed)).ok_or(ServeError::Stopping)
+        });
+        match entered {
+            Ok((pass, (session, phases))) => {
                 count(&self.tally.connections_accepted);
-                let (session, phases) = self.sessions.enter(addresses);
                 let id = session.id();
                 let span = tracing::info_span!("ssh_peer", session = %id, peer = shown(addresses.peer));
                 tokio::spawn(attend(Arc::clone(self), plan, io, session, phases, pass).instrument(span));
@@ -127,7 +132,7 @@ impl House {
             listeners,
             connections: self.sessions.len(),
             unauthenticated: self.caps.unauthenticated(),
-            counters: self.tally.counters(),
+            counters: self.tally.counters(self.sessions.totals()),
         }
     }
 }

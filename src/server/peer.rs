@@ -71,13 +71,16 @@ pub(super) async fn attend<IO>(
     hooks.connected(&session.info());
     let peer = Peer { house: &house, plan: &plan, session: &session };
     let mut pass = pass;
-    let end = peer.live(io, phases, &mut pass).await;
+    let (end, conn) = peer.live(io, phases, &mut pass).await;
     match &end {
         SessionEnd::Ended(reason) => tracing::debug!(%reason, "connection ended"),
         _ => tracing::info!("{end}"),
     }
     house.tally.ended(&end);
     hooks.disconnected(&session.info(), &end);
+    if let Some(conn) = conn {
+        peer.bury(&conn).await;
+    }
     drop(pass);
     drop(session);
 }
@@ -90,12 +93,18 @@ struct Peer<'a> {
 }
 
 impl Peer<'_> {
-    async fn live<IO>(&self, io: IO, phases: watch::Sender<PhaseEvent>, pass: &mut Pass) -> SessionEnd
+    async fn live<IO>(
+        &self,
+        io: IO,
+        phases: watch::Sender<PhaseEvent>,
+        pass: &mut Pass,
+    ) -> (SessionEnd, Option<ConnectionRef>)
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let mut life = self.house.life.subscribe();
-        let closed = || SessionEnd::NoLogin { phase: self.session.phase(), error: ConnectionError::Closed };
+        let closed =
+            || (SessionEnd::NoLogin { phase: self.session.phase(), error: ConnectionError::Closed }, None);
         let up = tokio::select! {
             biased;
             _ = life.wait_for(|life| *life != Life::Serving) => return closed(),
@@ -107,14 +116,14 @@ impl Peer<'_> {
         };
         let conn = match up {
             Ok(conn) => conn,
-            Err(end) => return end,
+            Err(end) => return (end, None),
         };
         // What has happened meanwhile is looked at first.
         life.mark_changed();
         loop {
             tokio::select! {
                 biased;
-                reason = conn.closed() => return SessionEnd::Ended(reason),
+                reason = conn.closed() => return (SessionEnd::Ended(reason), Some(conn)),
                 () = self.session.kicked() => {
                     count(&self.house.tally.kicked);
                     conn.close().await;
@@ -132,6 +141,30 @@ impl Peer<'_> {
                 }
             }
         }
+    }
+
+    /// Waits for the channel actors of a connection that is gone: they may be at what arrived before, and have its place
+    /// until they have ended. A kick, and the end of the daemon, do not wait for them.
+    async fn bury(&self, conn: &ConnectionRef) {
+        let mut life = self.house.life.subscribe();
+        let no_more = async {
+            let over = life.wait_for(|life| *life != Life::Serving).await.map(|life| *life);
+            if let Ok(Life::Draining(until)) = over {
+                tokio::select! {
+                    () = tokio::time::sleep_until(until) => {}
+                    _ = life.wait_for(|life| *life == Life::Stopped) => {}
+                }
+            }
+        };
+        let actor = conn.actor();
+        tokio::select! {
+            biased;
+            _ = actor.wait(None) => return,
+            () = self.session.kicked() => {}
+            () = no_more => {}
+        }
+        conn.close().await;
+        let _ = actor.wait(None).await;
     }
 
     /// Lets a peer log in and starts its connection actor.
@@ -178,7 +211,7 @@ impl Peer<'_> {
             keys: Arc::clone(&keys),
             gauges: Arc::clone(&self.session.gauges),
             phases,
-            span: tracing::info_span!("ssh_up", user = %facts.user),
+            span: tracing::info_span!("ssh_up", user = ?facts.user),
             down: sink.reason(),
         })
         .await
@@ -190,7 +223,7 @@ impl Peer<'_> {
         pass.log_in();
         self.session.log_in(&facts.user);
         count(&self.house.tally.logins);
-        tracing::info!(user = %facts.user, version = %facts.peer_version, "logged in");
+        tracing::info!(user = ?facts.user, version = ?facts.peer_version, "logged in");
         config.hooks.logged_in(&self.session.info());
         let reception = Reception {
             actor: actor.clone(),

@@ -56,6 +56,28 @@ pub struct SessionInfo {
     pub channels_open: usize,
     /// Channels there have been in all.
     pub channels_opened: u64,
+    /// Channels that the peer was refused, for whatever reason.
+    pub opens_refused: u64,
+    /// Requests of the peer that were over a limit, not allowed to its login, or not decided in time.
+    pub requests_refused: u64,
+    /// Channels ended because their consumers held the connection up.
+    pub channels_stalled: u64,
+}
+
+/// What is counted on each connection, and of all that have been.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Totals {
+    pub(super) opens_refused: u64,
+    pub(super) requests_refused: u64,
+    pub(super) channels_stalled: u64,
+}
+
+impl Totals {
+    fn add(&mut self, gauges: &Gauges) {
+        self.opens_refused += gauges.opens_refused();
+        self.requests_refused += gauges.requests_refused();
+        self.channels_stalled += gauges.stalled();
+    }
 }
 
 /// How a connection of a daemon ended.
@@ -140,6 +162,9 @@ impl Session {
             bytes_out: traffic.bytes_out,
             channels_open: self.gauges.channels(),
             channels_opened: self.gauges.opened(),
+            opens_refused: self.gauges.opens_refused(),
+            requests_refused: self.gauges.requests_refused(),
+            channels_stalled: self.gauges.stalled(),
         }
     }
 }
@@ -154,6 +179,7 @@ pub(super) struct Registry {
 struct Entries {
     last: u64,
     live: BTreeMap<SessionId, Arc<Session>>,
+    ended: Totals,
 }
 
 impl Default for Registry {
@@ -187,6 +213,14 @@ impl Registry {
     pub(super) fn infos(&self) -> Vec<SessionInfo> {
         let sessions: Vec<_> = self.lock().live.values().cloned().collect();
         sessions.iter().map(|session| session.info()).collect()
+    }
+
+    /// Of the connections that are and those that were.
+    pub(super) fn totals(&self) -> Totals {
+        let entries = self.lock();
+        let mut totals = entries.ended;
+        entries.live.values().for_each(|session| totals.add(&session.gauges));
+        totals
     }
 
     pub(super) fn len(&self) -> usize {
@@ -227,6 +261,7 @@ impl Drop for Entry {
     fn drop(&mut self) {
         let mut entries = self.registry.lock();
         entries.live.remove(&self.session.id);
+        entries.ended.add(&self.session.gauges);
         self.registry.count.send_replace(entries.live.len());
     }
 }

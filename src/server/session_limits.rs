@@ -1,5 +1,7 @@
 //! What the peer of one connection may ask for: how much, and how often.
 
+use std::time::Duration;
+
 use crate::error::ConfigError;
 
 /// What one peer may ask for on one connection, after its login. All of it is on by default.
@@ -28,6 +30,13 @@ pub struct SessionLimits {
     /// refused (SSH_OPEN_RESOURCE_SHORTAGE), and it ends with its last channel. Default 16,384: russh keeps about
     /// 4 KiB for each channel that was closed on our side first, so this is 64 MiB.
     pub max_opens: u64,
+    /// Session channels at a time, as OpenSSH's `MaxSessions`; other channels count only for
+    /// [`max_channels`](crate::DaemonConfig::max_channels). Beyond: SSH_OPEN_RESOURCE_SHORTAGE. Default [`usize::MAX`]: as
+    /// many as channels.
+    pub max_sessions: usize,
+    /// How long a session channel that waits for its route may be without the request that says what it is for; then it is
+    /// closed. Default 120 s.
+    pub first_request: Duration,
     /// Opens per second. Beyond: SSH_OPEN_RESOURCE_SHORTAGE. Default 2,000 a second, 4,000 at once.
     pub opens: Rate,
     /// Channel requests per second, new window sizes and signals included. Beyond: SSH_MSG_CHANNEL_FAILURE; what is
@@ -49,6 +58,8 @@ impl Default for SessionLimits {
     fn default() -> Self {
         Self {
             max_opens: 16_384,
+            max_sessions: usize::MAX,
+            first_request: Duration::from_secs(120),
             opens: Rate::new(2000, 4000),
             requests: Rate::new(10_000, 20_000),
             env_vars: 256,
@@ -68,6 +79,8 @@ impl SessionLimits {
     pub fn check(&self) -> Result<(), ConfigError> {
         let zero = [
             ("max_opens", self.max_opens == 0),
+            ("max_sessions", self.max_sessions == 0),
+            ("first_request", self.first_request.is_zero()),
             ("opens", self.opens.is_zero()),
             ("requests", self.requests.is_zero()),
         ];

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::error::ServeError;
-use super::session::SessionEnd;
+use super::session::{SessionEnd, Totals};
 use crate::error::ConnectionError;
 
 /// A daemon, at the moment it was asked.
@@ -31,6 +31,12 @@ macro_rules! tally {
         #[non_exhaustive]
         pub struct DaemonCounters {
             $($(#[$doc])* pub $name: u64,)*
+            /// Channels that peers were refused after their login, for whatever reason.
+            pub opens_refused: u64,
+            /// Requests that were over a limit, not allowed to the login, or not decided in time.
+            pub requests_refused: u64,
+            /// Channels ended because their consumers held their connections up.
+            pub channels_stalled: u64,
         }
 
         /// The counters, as they are counted.
@@ -40,8 +46,14 @@ macro_rules! tally {
         }
 
         impl Tally {
-            pub(super) fn counters(&self) -> DaemonCounters {
-                DaemonCounters { $($name: self.$name.load(Ordering::Relaxed),)* }
+            pub(super) fn counters(&self, totals: Totals) -> DaemonCounters {
+                let Totals { opens_refused, requests_refused, channels_stalled } = totals;
+                DaemonCounters {
+                    $($name: self.$name.load(Ordering::Relaxed),)*
+                    opens_refused,
+                    requests_refused,
+                    channels_stalled,
+                }
             }
         }
     };
@@ -73,6 +85,13 @@ tally! {
     idle_timeouts
     /// Connections ended because of their age.
     lifetimes_over
+    /// Connections ended because their peers did far too much of something
+    /// ([`SessionLimits`](crate::SessionLimits)).
+    expelled
+    /// Connections ended because their peers answered nothing any more.
+    peers_dead
+    /// Connections ended because their peers took nothing any more.
+    write_stalls
     /// Connections ended by [`kick`](crate::DaemonRef::kick).
     kicked
     /// Errors of accepting connections, such as no file descriptor being left.
@@ -105,6 +124,9 @@ impl Tally {
             SessionEnd::NoLogin { .. } => count(&self.logins_failed),
             SessionEnd::Ended(ConnectionError::Idle { .. }) => count(&self.idle_timeouts),
             SessionEnd::Ended(ConnectionError::Expired { .. }) => count(&self.lifetimes_over),
+            SessionEnd::Ended(ConnectionError::Expelled(_)) => count(&self.expelled),
+            SessionEnd::Ended(ConnectionError::PeerDead { .. }) => count(&self.peers_dead),
+            SessionEnd::Ended(ConnectionError::WriteStalled { .. }) => count(&self.write_stalls),
             SessionEnd::Ended(_) => {}
         }
     }

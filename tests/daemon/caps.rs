@@ -23,6 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("more_peers_without_login_from_one_place_than_allowed_are_told", NONE, per_source),
         peer_test("more_connections_from_one_place_than_allowed_are_told", NONE, all_per_source),
         peer_test("streams_without_an_address_count_for_no_place", NONE, no_address),
+        peer_test("a_stream_that_is_given_and_one_too_many_is_told", NONE, served_stream_is_told),
         peer_test("a_hundred_stuck_peers_delay_no_login", NONE, stuck_neighbours),
         peer_test("peers_that_stop_after_hello_go_and_the_daemon_stays_usable", NONE, stop_after_hello),
         peer_test("ssh_that_is_one_too_many_is_told", [Peer::OpenSshClient], ssh_is_told),
@@ -139,6 +140,20 @@ async fn all_per_source() {
     assert_eq!(served.daemon.info().counters.refused_per_source, 1);
     soon(first.close()).await;
     soon(second.close()).await;
+}
+
+/// A stream that tokio has not polled yet is told as well.
+async fn served_stream_is_told() {
+    let served = Served::with(|config| config.router(router()).max_connections(1)).await;
+    let conn = served.connect().await;
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let theirs = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (ours, peer) = listener.accept().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    let refused = served.daemon.serve_from(TcpStream::from_std(ours).unwrap(), peer, None);
+    assert!(matches!(refused, Err(ServeError::TooManyConnections { limit: 1 })), "{refused:?}");
+    assert_eq!(soon(read_all(theirs)).await, "Too many connections\r\n");
+    soon(conn.close()).await;
 }
 
 async fn no_address() {

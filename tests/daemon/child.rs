@@ -114,6 +114,7 @@ fn lift(config: DaemonConfig) -> DaemonConfig {
     config
         .max_startups(usize::MAX, 0, usize::MAX)
         .max_per_source(usize::MAX)
+        .max_connections_per_source(usize::MAX)
         .initial_idle_timeout(std::time::Duration::MAX)
         .max_connections(2_000)
 }

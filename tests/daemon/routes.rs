@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::{SinkExt, StreamExt};
 use libtest_mimic::Trial;
 use ractor_ssh::config::{ChannelOptions, Timeouts};
-use ractor_ssh::error::{OpenError, RequestError, StopReason};
+use ractor_ssh::error::{OpenError, Phase, RequestError, StopReason};
 use ractor_ssh::session::ServerStream;
 use ractor_ssh::wire::ExitStatus;
 use ractor_ssh::wire::codes::OpenFailureReason;
@@ -23,7 +23,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::kit::{Peer, peer_test};
 use crate::ours::{Quiet, Report, Reports};
 use crate::programs::router;
-use crate::support::{Served, open_when_free, soon};
+use crate::support::{Served, eventually, open_when_free, soon};
 
 const NONE: [Peer; 0] = [];
 
@@ -31,6 +31,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         peer_test("a_slow_route_stalls_no_sibling_and_keeps_early_data", NONE, slow_route),
         peer_test("a_slow_init_stalls_no_sibling_and_keeps_early_data", NONE, slow_init),
+        peer_test("an_open_that_is_decided_when_the_daemon_drains_is_refused", NONE, open_amid_drain),
         peer_test("a_slow_open_stalls_no_sibling", NONE, slow_open),
         peer_test("a_route_that_never_decides_refuses_at_the_request_timeout", NONE, endless_route),
         peer_test("a_route_whose_channel_is_closed_stops_deciding", NONE, closed_meanwhile),
@@ -161,6 +162,41 @@ fn to(host: &str, port: u16) -> OpenRequest {
         originator_host: "127.0.0.1".to_owned(),
         originator_port: 1,
     }
+}
+
+async fn open_amid_drain() {
+    let gate = Arc::new(Semaphore::new(0));
+    let wait = Arc::clone(&gate);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let served = Served::start(router().direct_tcpip_async(move |_| {
+        let wait = Arc::clone(&wait);
+        count.fetch_add(1, Ordering::SeqCst);
+        async move {
+            wait.acquire().await.unwrap().forget();
+            Ok(Echo { gate: None })
+        }
+    }))
+    .await;
+    let conn = served.connect().await;
+    let mut cat = soon(conn.exec("cat").stream()).await.unwrap();
+    cat.send("x").await.unwrap();
+    assert_eq!(&soon(cat.chunk()).await.unwrap().unwrap()[..], b"x");
+    let opening = tokio::spawn({
+        let conn = conn.clone();
+        async move { conn.open_stream(to("slow", 7), ChannelOptions::new()).await }
+    });
+    eventually(|| asked.load(Ordering::SeqCst) == 1).await;
+    let daemon = served.daemon.clone();
+    let draining = tokio::spawn(async move { daemon.drain(Duration::from_secs(20)).await });
+    eventually(|| served.daemon.sessions().iter().all(|session| session.phase == Phase::Draining)).await;
+    gate.add_permits(1);
+    let refused = soon(opening).await.unwrap().unwrap_err().to_string();
+    assert!(refused.contains("prohibited"), "{refused}");
+    cat.send("still served").await.unwrap();
+    assert_eq!(&soon(cat.chunk()).await.unwrap().unwrap()[..], b"still served");
+    assert!(soon(cat.finish()).await.unwrap().success());
+    soon(draining).await.unwrap();
 }
 
 async fn slow_open() {

@@ -8,10 +8,12 @@ use ractor_ssh::wire::PtyRequest;
 use ractor_ssh::wire::codes::OpenFailureReason;
 use ractor_ssh::{ConnectionRef, Rate, Router, SessionLimits};
 
+use tokio::net::TcpListener;
+
 use crate::kit::{Peer, peer_test};
 use crate::ours::Quiet;
 use crate::programs::router;
-use crate::support::{Served, open_when_free, soon};
+use crate::support::{Served, eventually, open_when_free, soon};
 
 const NONE: [Peer; 0] = [];
 
@@ -23,6 +25,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("a_flood_of_opens_ends_the_connection_and_no_other", NONE, open_flood),
         peer_test("a_flood_of_requests_ends_the_connection_and_no_other", NONE, request_flood),
         peer_test("requests_that_are_too_big_are_refused_and_the_channel_lives", NONE, too_big),
+        peer_test("max_sessions_counts_sessions_and_no_other_channels", NONE, max_sessions),
+        peer_test("a_session_that_is_never_used_is_closed", NONE, first_request),
         peer_test("a_limit_of_nothing_is_refused_by_name", NONE, bad_limits),
     ]
 }
@@ -72,6 +76,43 @@ async fn max_opens() {
     soon(served.connect().await.close()).await;
 }
 
+async fn max_sessions() {
+    let routes = router().forward_tcpip(|_| true);
+    let served = with(|limits| limits.max_sessions = 2, routes).await;
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port().into();
+    let handle = served.connect_plain().await;
+    let first = handle.channel_open_session().await.unwrap();
+    let _second = handle.channel_open_session().await.unwrap();
+    let mut forwarded = Vec::new();
+    for _ in 0..5 {
+        let channel = handle.channel_open_direct_tcpip("127.0.0.1", port, "127.0.0.1", 1).await.unwrap();
+        forwarded.push((channel, soon(listener.accept()).await.unwrap()));
+    }
+    match handle.channel_open_session().await {
+        Err(russh::Error::ChannelOpenFailure(reason)) => {
+            assert_eq!(reason, russh::ChannelOpenFailure::ResourceShortage);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(served.daemon.info().counters.opens_refused, 1);
+    assert_eq!(served.daemon.sessions().first().map(|session| session.opens_refused), Some(1));
+    first.close().await.unwrap();
+    soon(async { while handle.channel_open_session().await.is_err() {} }).await;
+}
+
+async fn first_request() {
+    let limit = Duration::from_millis(300);
+    let served = with(|limits| limits.first_request = limit, router()).await;
+    let conn = served.connect().await;
+    let mut used = soon(conn.exec("cat").stream()).await.unwrap();
+    let unused = conn.session_channel(Quiet).await.unwrap();
+    assert!(soon(unused.wait()).await.is_normal());
+    used.send("still served").await.unwrap();
+    assert_eq!(&soon(used.chunk()).await.unwrap().unwrap()[..], b"still served");
+    soon(conn.close()).await;
+}
+
 async fn open_rate() {
     let served = with(|limits| limits.opens = Rate::new(50, 3), router()).await;
     let conn = served.connect().await;
@@ -111,6 +152,9 @@ async fn open_flood() {
     .await;
     assert!(opened.len() >= 10 && opened.len() < 20, "{}", opened.len());
     assert!(refused >= 80, "{refused}");
+    eventually(|| served.daemon.info().counters.expelled == 1).await;
+    // The connection is gone, and what it counted is not.
+    assert!(served.daemon.info().counters.opens_refused >= refused);
     cat.send("untouched").await.unwrap();
     assert_eq!(&soon(cat.chunk()).await.unwrap().unwrap()[..], b"untouched");
     soon(bystander.close()).await;
@@ -129,6 +173,8 @@ async fn request_flood() {
     };
     tokio::time::timeout(Duration::from_secs(20), flood).await.expect("nobody stopped it");
     soon(async { while channel.wait().await.is_some() {} }).await;
+    eventually(|| served.daemon.info().counters.expelled == 1).await;
+    assert!(served.daemon.info().counters.requests_refused >= 180);
     cat.send("untouched").await.unwrap();
     assert_eq!(&soon(cat.chunk()).await.unwrap().unwrap()[..], b"untouched");
     soon(bystander.close()).await;
@@ -156,6 +202,7 @@ async fn too_big() {
         let answer = channel.setenv(format!("V{number}"), "x").await;
         assert_eq!(answer.is_ok(), number < 3, "{answer:?}");
     }
+    assert_eq!(served.daemon.info().counters.requests_refused, 7);
     channel.exec("cat").await.unwrap();
     soon(conn.close()).await;
 }

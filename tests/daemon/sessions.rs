@@ -6,6 +6,7 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 use ractor_ssh::error::{ConnectionError, Phase};
 use ractor_ssh::{DaemonConfig, SessionEnd, SessionInfo};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use crate::kit::{Peer, peer_test};
@@ -19,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         peer_test("sessions_show_who_is_there_and_what_they_do", NONE, sessions),
         peer_test("a_session_is_shown_and_kicked_while_its_behaviour_is_stuck", NONE, stuck_behaviour),
+        peer_test("a_lost_connection_keeps_its_place_until_its_actors_have_ended", NONE, abandoned),
         peer_test("a_kicked_session_ends_and_its_neighbour_does_not", NONE, kick),
         peer_test("a_peer_without_a_login_is_shown_and_can_be_kicked", NONE, kick_before_login),
         peer_test("ssh_that_is_kicked_says_so", [Peer::OpenSshClient], ssh_is_kicked),
@@ -99,6 +101,29 @@ async fn stuck_behaviour() {
     eventually(|| served.daemon.sessions().is_empty()).await;
 }
 
+/// What hangs is counted as long as it does, and can be ended; nobody gets more of it by leaving and coming back.
+async fn abandoned() {
+    let served = Served::with(|config| {
+        let mut timeouts = ractor_ssh::config::Timeouts::default();
+        timeouts.close = Duration::from_millis(300);
+        config.session_channel(|_| Stuck).timeouts(timeouts).max_connections(1)
+    })
+    .await;
+    let handle = served.connect_plain().await;
+    let channel = handle.channel_open_session().await.unwrap();
+    channel.data(&b"x"[..]).await.unwrap();
+    eventually(|| served.daemon.sessions()[0].channels_open == 1).await;
+    drop((channel, handle));
+    eventually(|| served.daemon.sessions()[0].phase == Phase::Down).await;
+    let mut next = TcpStream::connect(served.daemon.local_addr()).await.unwrap();
+    let mut told = String::new();
+    soon(next.read_to_string(&mut told)).await.unwrap();
+    assert_eq!(told, "Too many connections\r\n");
+    assert!(served.daemon.kick(served.daemon.sessions()[0].id));
+    eventually(|| served.daemon.sessions().is_empty()).await;
+    soon(served.connect().await.close()).await;
+}
+
 async fn kick() {
     let served = Served::start(router()).await;
     let (first, second) = (served.connect().await, served.connect().await);
@@ -120,7 +145,7 @@ async fn kick_before_login() {
     eventually(|| served.daemon.sessions().len() == 1).await;
     assert!(served.daemon.kick(served.daemon.sessions()[0].id));
     let mut rest = Vec::new();
-    soon(tokio::io::AsyncReadExt::read_to_end(&mut silent, &mut rest)).await.unwrap();
+    soon(silent.read_to_end(&mut rest)).await.unwrap();
     eventually(|| served.daemon.info().unauthenticated == 0).await;
     let counters = served.daemon.info().counters;
     assert_eq!((counters.kicked, counters.logins_failed), (1, 0));

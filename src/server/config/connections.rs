@@ -74,8 +74,8 @@ impl DaemonConfig {
         self
     }
 
-    /// Sets how many connections there may be from one place, with or without a login. Default [`usize::MAX`], no limit:
-    /// many users may stand behind one address.
+    /// Sets how many connections there may be from one place, with or without a login. Default 128; [`usize::MAX`] lifts
+    /// it, as for a proxy with many users behind its address.
     #[must_use]
     pub const fn max_connections_per_source(mut self, limit: usize) -> Self {
         self.caps.per_source = limit;

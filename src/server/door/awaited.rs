@@ -1,6 +1,7 @@
 //! A behaviour that is not chosen yet: the channel is open, and its first request says what runs on it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -13,7 +14,11 @@ use crate::handle::roster::Parent;
 use crate::port::Port;
 
 /// Starts what a route chooses, when it does.
-pub(super) struct Awaited(pub(super) oneshot::Receiver<Box<dyn StartChannel>>);
+pub(super) struct Awaited {
+    pub(super) choice: oneshot::Receiver<Box<dyn StartChannel>>,
+    /// How long that may take.
+    pub(super) limit: Duration,
+}
 
 impl StartChannel for Awaited {
     fn start(
@@ -23,9 +28,9 @@ impl StartChannel for Awaited {
         parent: Parent,
     ) -> BoxFuture<'static, bool> {
         async move {
-            match self.0.await {
-                Ok(start) => start.start(port, timeouts, parent).await,
-                Err(_) => {
+            match tokio::time::timeout(self.limit, self.choice).await {
+                Ok(Ok(start)) => start.start(port, timeouts, parent).await,
+                Ok(Err(_)) | Err(_) => {
                     port.set_exit(StopReason::Stopped("the channel ended before it was used".into()));
                     port.abandon(CloseReason::Local);
                     false

@@ -9,8 +9,18 @@ pub(in crate::server) struct Slots {
     limit: usize,
 }
 
-/// One place, until dropped.
-pub(super) struct Slot(Arc<AtomicUsize>);
+/// One place, until dropped; or two: of a session, and of any channel.
+pub(super) struct Slot {
+    used: Arc<AtomicUsize>,
+    also: Option<Box<Self>>,
+}
+
+impl Slot {
+    pub(super) fn and(mut self, other: Self) -> Self {
+        self.also = Some(Box::new(other));
+        self
+    }
+}
 
 impl Slots {
     pub(in crate::server) fn new(limit: usize) -> Self {
@@ -22,12 +32,12 @@ impl Slots {
             self.used.fetch_sub(1, Ordering::AcqRel);
             return None;
         }
-        Some(Slot(Arc::clone(&self.used)))
+        Some(Slot { used: Arc::clone(&self.used), also: None })
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.used.fetch_sub(1, Ordering::AcqRel);
     }
 }

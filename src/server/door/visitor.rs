@@ -192,7 +192,7 @@ impl Routed {
                 self.decides = Some(decides);
                 let (port, chosen) = (Arc::clone(&self.port), Arc::clone(&self.chosen));
                 let waiting = lock(&chosen).take();
-                let limit = reception.request_timeout;
+                let (limit, gauges) = (reception.request_timeout, Arc::clone(&reception.gauges));
                 Decision::Later(
                     async move {
                         let choice = tokio::select! {
@@ -200,6 +200,9 @@ impl Routed {
                             _ = &mut gone => return,
                             choice = tokio::time::timeout(limit, decision) => choice,
                         };
+                        if choice.is_err() {
+                            gauges.refuse_request();
+                        }
                         let start = choice.ok().and_then(Result::ok);
                         // The answer goes first, then what the behaviour says.
                         let _ = port.push(Outgoing::Reply { success: start.is_some() });
