@@ -8,6 +8,7 @@
 //! | `session` | the state of one client, and which request does what; runs where blocking is allowed |
 //! | `place` | names as clients write them |
 //! | `open_files`, `attributes`, `directories`, `links`, `extensions` | the requests, by theme |
+//! | `held` | what is changed and must not be opened for it |
 //! | `failure` | what a client is told, and what ends its channel |
 //!
 //! russh-sftp supplies the packets, and cap-std the walls around the directory. russh-sftp's own server loop is not
@@ -20,6 +21,7 @@ mod directories;
 mod extensions;
 mod failure;
 mod frames;
+mod held;
 mod links;
 mod open_files;
 mod place;
