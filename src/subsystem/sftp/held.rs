@@ -114,7 +114,8 @@ fn neither() -> Failure {
     Failure::failed("This is neither a file nor a directory")
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use cap_std::ambient_authority;
     use rustix::fs::{CWD, FileType, Mode, mknodat};

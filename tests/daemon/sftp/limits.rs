@@ -29,6 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("sftp_flags_and_attributes_do_what_they_say", NONE, flags),
         peer_test("sftp_a_fifo_holds_nobody_up", NONE, fifo),
         peer_test("sftp_a_big_directory_comes_in_batches", NONE, big_directory),
+        peer_test("sftp_a_directory_in_which_nothing_can_be_looked_at_is_listed", NONE, only_readable),
     ]
 }
 
@@ -314,4 +315,38 @@ async fn big_directory() {
     seen.sort();
     expected.sort();
     assert_eq!(seen, expected);
+}
+
+/// Its names can be read, and nothing of what they stand for; unless by root, who may everything.
+async fn only_readable() {
+    let root = tempfile::tempdir().unwrap();
+    let directory = root.path().join("dir");
+    std::fs::create_dir(&directory).unwrap();
+    for name in ["a", "b"] {
+        std::fs::write(directory.join(name), "x").unwrap();
+    }
+    let set_mode = |mode| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(&directory, mode).unwrap();
+    };
+    set_mode(0o400);
+    let may_look = std::fs::metadata(directory.join("a")).is_ok();
+    let (_served, conn) = serve(root.path(), |sftp| sftp).await;
+    let mut raw = Raw::open(&conn).await;
+    let handle = raw.ask(OPENDIR, &Body::new().text("dir")).await.text(0).to_vec();
+    let answer = raw.ask(READDIR, &Body::new().text(&handle)).await;
+    set_mode(0o700);
+    let (mut at, mut seen) = (4, Vec::new());
+    for _ in 0..answer.number(0) {
+        let name = answer.text(at);
+        seen.push(name.to_vec());
+        at += 4 + name.len();
+        at += 4 + answer.text(at).len();
+        assert_eq!(answer.number(at) != 0, may_look);
+        at += if may_look { 4 + 8 + 4 * 5 } else { 4 };
+    }
+    seen.sort();
+    assert_eq!(seen, [b"a", b"b"]);
+    assert_eq!(at, answer.body.len());
+    assert_eq!(raw.ask(READDIR, &Body::new().text(&handle)).await.code(), EOF);
 }
