@@ -59,15 +59,17 @@
 //!
 //! # Processes and files
 //!
-//! | limit | default | set by | beyond it |
-//! |---|---|---|---|
-//! | processes at a time | 1,024 | `Processes::max_processes` | the command is refused with a word |
-//! | after the channel's end | SIGHUP, 5 s later SIGKILL | `Processes::kill_grace` | |
-//! | environment taken from the peer | `LANG`, `LC_*` | `Processes::env_allow` | passed over |
-//! | open files and directories of an SFTP session | 128 | `Sftp::max_handles` | the open fails |
-//! | bytes of a path | 4,096 | `Sftp::max_path` | the request fails |
-//! | bytes of an SFTP packet | 256 KiB | `Sftp::max_packet` | the channel ends |
-//! | writing | no | `Sftp::read_only` | SSH_FX_PERMISSION_DENIED |
+//! | limit | default | set by | beyond it | counted in |
+//! |---|---|---|---|---|
+//! | processes at a time | 1,024 | `Processes::max_processes` | the command is refused with a word | |
+//! | after the channel's end | SIGHUP, 5 s later SIGKILL | `Processes::kill_grace` | | |
+//! | environment taken from the peer | `LANG`, `LC_*` | `Processes::env_allow` | passed over | |
+//! | open files and directories of an SFTP session | 128 | `Sftp::max_handles` | the open fails | `refused_handles` |
+//! | bytes of a path | 4,096 | `Sftp::max_path` | the request fails | `refused_paths` |
+//! | bytes of an SFTP packet | 256 KiB | `Sftp::max_packet` | the channel ends | `refused_packets` |
+//! | writing | no | `Sftp::read_only` | SSH_FX_PERMISSION_DENIED | `refused_changes` |
+//!
+//! The last four are in `Sftp::counters`.
 //!
 //! # What is left to you
 //!
@@ -76,7 +78,7 @@
 //! - Each channel that the daemon closes first costs about 4 KiB until its connection ends; `max_opens` is the bound.
 //! - Limits are per connection or per daemon. A user with many connections has many times as much: bound users by
 //!   [`on_login`] and [`DaemonRef::kick`], or by a decision in the login callback.
-//! - [`DaemonCounters`] (where the names above are from) and [`LoginStats`] only grow: watch them.
+//! - [`DaemonCounters`] (where the names above are from), [`LoginStats`] and `SftpCounters` only grow: watch them.
 //!
 //! [`max_connections`]: crate::DaemonConfig::max_connections
 //! [`max_unauthenticated`]: crate::DaemonConfig::max_unauthenticated

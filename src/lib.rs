@@ -91,7 +91,7 @@ pub use server::{
     SessionEnd, SessionId, SessionInfo, SessionKind, SessionLimits, SessionRequest, login,
 };
 #[cfg(feature = "sftp")]
-pub use subsystem::Sftp;
+pub use subsystem::{Sftp, SftpCounters};
 pub use supervised::{ChannelSpec, Incarnation, SupervisedRef};
 pub use wire::id::ChannelKey;
 

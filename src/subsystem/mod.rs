@@ -2,4 +2,4 @@
 
 mod sftp;
 
-pub use sftp::Sftp;
+pub use sftp::{Sftp, SftpCounters};

@@ -3,6 +3,8 @@
 use libtest_mimic::Trial;
 
 mod big;
+mod counters;
+mod killed;
 mod limits;
 mod malformed;
 mod openssh;
@@ -10,8 +12,16 @@ mod raw;
 mod walls;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [openssh::trials(), walls::trials(), limits::trials(), malformed::trials(), big::trials()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        openssh::trials(),
+        walls::trials(),
+        limits::trials(),
+        counters::trials(),
+        malformed::trials(),
+        killed::trials(),
+        big::trials(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

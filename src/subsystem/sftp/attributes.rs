@@ -1,15 +1,16 @@
 //! Attributes of files, both ways (draft section 5), and the line `ls -l` shows.
 
-use std::fs::{FileTimes, Permissions as StdPermissions};
-use std::os::unix::fs::PermissionsExt as _;
-use std::time::{Duration, SystemTime};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::SystemTime;
 
-use cap_fs_ext::{DirExt, SystemTimeSpec};
-use cap_std::fs::{Dir, Metadata, MetadataExt, OpenOptions, Permissions, PermissionsExt};
+use cap_std::fs::{Dir, Metadata, MetadataExt, OpenOptions};
 use chrono::{DateTime, Utc};
 use russh_sftp::protocol::FileAttributes;
 
 use super::failure::{Failure, Outcome};
+use super::held::{Held, set_file_times};
 use super::open_files::Open;
 use super::session::Session;
 
@@ -63,24 +64,26 @@ impl Session {
         }
         if let Some(mode) = attrs.permissions {
             let mode = allowed(mode, file.metadata()?.permissions().mode());
-            file.set_permissions(StdPermissions::from_mode(mode))?;
+            file.set_permissions(Permissions::from_mode(mode))?;
         }
         if let (Some(accessed), Some(modified)) = (attrs.atime, attrs.mtime) {
-            file.set_times(FileTimes::new().set_accessed(time(accessed)).set_modified(time(modified)))?;
+            set_file_times(file, accessed, modified)?;
         }
         Ok(())
     }
 }
 
-fn set_mode_and_times(dir: &Dir, path: &std::path::Path, attrs: &FileAttributes) -> Outcome<()> {
-    if let Some(mode) = attrs.permissions {
-        let mode = allowed(mode, dir.metadata(path)?.mode());
-        dir.set_permissions(path, Permissions::from_mode(mode))?;
+fn set_mode_and_times(dir: &Dir, path: &Path, attrs: &FileAttributes) -> Outcome<()> {
+    let times = attrs.atime.zip(attrs.mtime);
+    if attrs.permissions.is_none() && times.is_none() {
+        return Ok(());
     }
-    if let (Some(accessed), Some(modified)) = (attrs.atime, attrs.mtime) {
-        let spec =
-            |seconds| Some(SystemTimeSpec::Absolute(cap_std::time::SystemTime::from_std(time(seconds))));
-        dir.set_times(path, spec(accessed), spec(modified))?;
+    let held = Held::new(dir, path)?;
+    if let Some(mode) = attrs.permissions {
+        held.set_mode(allowed(mode, held.mode()?))?;
+    }
+    if let Some((accessed, modified)) = times {
+        held.set_times(accessed, modified)?;
     }
     Ok(())
 }
@@ -94,10 +97,6 @@ fn refuse_owner(attrs: &FileAttributes) -> Outcome<()> {
 
 const fn allowed(asked: u32, current: u32) -> u32 {
     (asked & MODE_BITS) | (asked & current & SET_ID_BITS)
-}
-
-fn time(seconds: u32) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.into())
 }
 
 /// What a client is told of a file. The protocol's times end in 2106.

@@ -20,6 +20,7 @@ use super::failure::Malformed;
 use super::frames::Frames;
 use super::session::Session;
 use super::settings::Settings;
+use super::tally::count;
 use crate::error::StopReason;
 use crate::wire::codes::DataType;
 use crate::{BoxError, ChannelContext, ChannelHandle, ChannelMsg, Next, ServerChannel, ServerSide};
@@ -116,6 +117,9 @@ impl SftpChannel {
             return;
         }
         if let Some(reason) = &broken {
+            if matches!(reason, Malformed::TooLong { .. }) {
+                count(&self.settings.tally.refused_packets);
+            }
             tracing::warn!(channel = %ctx.id(), %reason, "an SFTP client breaks the protocol, its channel is closed");
         }
         self.end(Some(session));

@@ -3,42 +3,30 @@
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
-use cap_std::fs::{Dir, DirBuilder, DirBuilderExt};
+use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt};
 use russh_sftp::protocol::{File, FileAttributes};
+use rustix::fs::OFlags;
 
-use super::attributes::{NEW_FILE_BITS, attributes, long_name};
+use super::attributes::NEW_FILE_BITS;
 use super::failure::{Failure, Outcome};
+use super::listing::Listing;
 use super::open_files::Open;
 use super::place::Place;
 use super::session::Session;
 
-/// The most names in one answer: about 80 KiB with the longest there can be.
-const NAMES_AT_ONCE: usize = 128;
-
 impl Session {
     pub(super) fn open_directory(&mut self, name: &str) -> Outcome<String> {
-        self.files.check_room()?;
-        let dir = self.root.open_dir(self.place(name)?.path())?;
-        let entries = dir.entries()?;
-        Ok(self.files.insert(Open::Directory { dir, entries }))
+        self.check_room()?;
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(OFlags::DIRECTORY.bits().try_into().unwrap_or_default());
+        let dir = Dir::from_std_file(self.root.open_with(self.place(name)?.path(), &options)?.into_std());
+        let listing = Listing::of(&dir)?;
+        Ok(self.files.insert(Open::Directory { dir, listing }))
     }
 
-    /// The next names, without `.` and `..`. What went away meanwhile is left out.
     pub(super) fn read_directory(&mut self, handle: &str) -> Outcome<Vec<File>> {
-        let entries = self.files.directory(handle)?;
-        let mut files = Vec::new();
-        while files.len() < NAMES_AT_ONCE {
-            let Some(entry) = entries.next() else { break };
-            let entry = entry?;
-            let found = match entry.metadata() {
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                found => found?,
-            };
-            let filename = entry.file_name().to_string_lossy().into_owned();
-            let longname = long_name(&filename, &found);
-            files.push(File { filename, longname, attrs: attributes(&found) });
-        }
-        if files.is_empty() { Err(Failure::eof()) } else { Ok(files) }
+        let (dir, listing) = self.files.listing(handle)?;
+        listing.next_names(dir)
     }
 
     pub(super) fn make_directory(&self, name: &str, attrs: &FileAttributes) -> Outcome<()> {

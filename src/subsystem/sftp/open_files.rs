@@ -5,19 +5,24 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 
-use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt, ReadDir};
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use russh_sftp::protocol::{FileAttributes, OpenFlags};
 use rustix::fs::OFlags;
 
 use super::attributes::NEW_FILE_BITS;
 use super::failure::{Failure, Outcome};
+use super::listing::Listing;
 use super::place::Place;
 use super::session::Session;
 
 /// One open file or directory.
 pub(super) enum Open {
     File(File),
-    Directory { dir: Dir, entries: ReadDir },
+    /// Open for reading, unlike the root.
+    Directory {
+        dir: Dir,
+        listing: Listing,
+    },
 }
 
 /// The handles of one session. A handle is a number that is never used twice; those of other sessions mean nothing.
@@ -32,12 +37,9 @@ impl OpenFiles {
         Self { table: HashMap::new(), next: 0, limit }
     }
 
-    /// Whether there may be one more. Asked before anything is opened or made.
-    pub(super) fn check_room(&self) -> Outcome<()> {
-        if self.table.len() >= self.limit {
-            return Err(Failure::failed(&format!("More than {} open files", self.limit)));
-        }
-        Ok(())
+    /// Whether there may be no more.
+    pub(super) fn is_full(&self) -> bool {
+        self.table.len() >= self.limit
     }
 
     pub(super) fn insert(&mut self, open: Open) -> String {
@@ -51,9 +53,9 @@ impl OpenFiles {
         self.table.get(handle).ok_or_else(no_handle)
     }
 
-    pub(super) fn directory(&mut self, handle: &str) -> Outcome<&mut ReadDir> {
+    pub(super) fn listing(&mut self, handle: &str) -> Outcome<(&Dir, &mut Listing)> {
         match self.table.get_mut(handle) {
-            Some(Open::Directory { entries, .. }) => Ok(entries),
+            Some(Open::Directory { dir, listing }) => Ok((dir, listing)),
             Some(Open::File(_)) => Err(Failure::failed("The handle is of a file")),
             None => Err(no_handle()),
         }
@@ -82,7 +84,7 @@ impl Session {
         flags: OpenFlags,
         attrs: &FileAttributes,
     ) -> Outcome<String> {
-        self.files.check_room()?;
+        self.check_room()?;
         let place = self.place(name)?;
         if flags.contains(OpenFlags::EXCLUDE) && !flags.contains(OpenFlags::CREATE) {
             return Err(Failure::failed("Exclusive is what is created"));

@@ -5,21 +5,24 @@
 //! system's business; it keeps them below the root.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::failure::{Failure, Outcome};
+use super::tally::{Tally, count};
 
 /// What names start from.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
     start: Vec<String>,
     longest: usize,
+    tally: Arc<Tally>,
 }
 
 impl Names {
-    pub(super) fn new(start: &str, longest: usize) -> Self {
+    pub(super) fn new(start: &str, longest: usize, tally: Arc<Tally>) -> Self {
         let mut parts = Vec::new();
         walk(&mut parts, start);
-        Self { start: parts, longest }
+        Self { start: parts, longest, tally }
     }
 
     /// What a client means by a name.
@@ -34,6 +37,7 @@ impl Names {
     /// mean another file.
     pub(super) fn check(&self, name: &str) -> Outcome<()> {
         if name.len() > self.longest {
+            count(&self.tally.refused_paths);
             return Err(Failure::failed(&format!("The name is longer than {} bytes", self.longest)));
         }
         if name.contains(['\0', char::REPLACEMENT_CHARACTER]) {
@@ -90,7 +94,7 @@ mod tests {
     use super::*;
 
     fn path(start: &str, name: &str) -> String {
-        Names::new(start, 4096).place(name).unwrap().path().to_str().unwrap().to_owned()
+        Names::new(start, 4096, Arc::default()).place(name).unwrap().path().to_str().unwrap().to_owned()
     }
 
     #[test]
@@ -115,7 +119,7 @@ mod tests {
 
     #[test]
     fn long_names_zero_bytes_and_what_was_no_text_are_refused() {
-        let names = Names::new("", 8);
+        let names = Names::new("", 8, Arc::default());
         assert!(names.place("12345678").is_ok());
         assert!(names.place("123456789").is_err());
         assert!(names.place("a\0b").is_err());
@@ -124,7 +128,7 @@ mod tests {
 
     #[test]
     fn the_root_is_no_entry() {
-        let names = Names::new("", 8);
+        let names = Names::new("", 8, Arc::default());
         assert!(names.place("a/..").unwrap().entry().is_err());
         let place = names.place("a/b").unwrap();
         let (parent, name) = place.split().unwrap();

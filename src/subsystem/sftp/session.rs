@@ -16,6 +16,7 @@ use super::failure::{Failure, Malformed, Outcome};
 use super::open_files::OpenFiles;
 use super::place::{Names, Place};
 use super::settings::Settings;
+use super::tally::count;
 
 /// Packet types (draft section 3). What is above and not here is unknown, and answered so.
 const INIT: u8 = 1;
@@ -43,7 +44,7 @@ impl Session {
     pub(super) fn open(settings: Arc<Settings>) -> io::Result<Self> {
         Ok(Self {
             root: Dir::open_ambient_dir(&settings.root, ambient_authority())?,
-            names: Names::new(&settings.start, settings.max_path),
+            names: Names::new(&settings.start, settings.max_path, Arc::clone(&settings.tally)),
             files: OpenFiles::new(settings.max_handles),
             settings,
             greeted: false,
@@ -115,9 +116,19 @@ impl Session {
         self.names.place(name)
     }
 
+    /// Whether one more file or directory may be open. Asked before anything is opened or made.
+    pub(super) fn check_room(&self) -> Outcome<()> {
+        if self.files.is_full() {
+            count(&self.settings.tally.refused_handles);
+            return Err(Failure::failed(&format!("More than {} open files", self.settings.max_handles)));
+        }
+        Ok(())
+    }
+
     /// For requests that change something: whether this session may.
     pub(super) fn may_change(&self) -> Outcome<()> {
         if self.settings.read_only {
+            count(&self.settings.tally.refused_changes);
             return Err(Failure::denied("Nothing can be changed here"));
         }
         Ok(())

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::channel::SftpChannel;
+use super::tally::{SftpCounters, Tally};
 use crate::ServerChannel;
 use crate::error::ConfigError;
 
@@ -18,11 +19,14 @@ const MOST_PACKET: u32 = 1 << 20;
 ///
 /// let everybody = Router::new().sftp(Sftp::new("/srv/files"));
 ///
-/// // A directory for each user, to write into.
-/// let each = Router::new().subsystem("sftp", |request| {
+/// // A directory for each user, to write into; the counters are those of all together.
+/// let sftp = Sftp::new("/srv/guests").read_only(false);
+/// let watched = sftp.clone();
+/// let each = Router::new().subsystem("sftp", move |request| {
 ///     let name = if request.user == "alice" { "alice" } else { "guests" };
-///     Sftp::new(format!("/srv/{name}")).read_only(false).channel()
+///     sftp.clone().with_root(format!("/srv/{name}")).channel()
 /// });
+/// println!("{:?}", watched.counters());
 /// ```
 ///
 /// # What clients see
@@ -53,7 +57,8 @@ const MOST_PACKET: u32 = 1 << 20;
 /// A session never holds more than [`max_handles`](Self::max_handles) files open. What a client sends is held up, as
 /// on any channel, until it has been served; what it does not read is bounded by the channel's outbound mark
 /// (1 MiB by default) and 1.5 MiB. Requests are served one after another, in order, in tokio's pool for blocking
-/// calls; an idle session has no thread. A packet above the cap, or one that cannot be read, ends the channel.
+/// calls; an idle session has no thread. A packet above the cap, or one that cannot be read, ends the channel. What the limits
+/// refuse is [counted](Self::counters); clones count together.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Sftp {
@@ -69,6 +74,7 @@ pub(super) struct Settings {
     pub(super) max_handles: usize,
     pub(super) max_path: usize,
     pub(super) max_packet: u32,
+    pub(super) tally: Arc<Tally>,
 }
 
 impl Sftp {
@@ -82,6 +88,7 @@ impl Sftp {
             max_handles: 128,
             max_path: 4096,
             max_packet: 256 << 10,
+            tally: Arc::default(),
         };
         Self { settings: Arc::new(settings) }
     }
@@ -89,6 +96,11 @@ impl Sftp {
     fn set(mut self, set: impl FnOnce(&mut Settings)) -> Self {
         set(Arc::make_mut(&mut self.settings));
         self
+    }
+
+    /// Serves another directory, with everything else as it was and the same counters.
+    pub fn with_root(self, root: impl Into<PathBuf>) -> Self {
+        self.set(|settings| settings.root = root.into())
     }
 
     /// Whether everything that changes a file or directory is refused (`SSH_FX_PERMISSION_DENIED`). Default: yes.
@@ -124,6 +136,12 @@ impl Sftp {
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.settings.root
+    }
+
+    /// What the limits refused so far in the sessions of this one and of its clones, with other values too.
+    #[must_use]
+    pub fn counters(&self) -> SftpCounters {
+        self.settings.tally.counters()
     }
 
     /// Looks at every value, and at the directory; a daemon with [`Router::sftp`](crate::Router::sftp) does so when it

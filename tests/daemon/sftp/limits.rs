@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use libtest_mimic::Trial;
 use ractor_ssh::{Daemon, DaemonConfig, Router, Sftp};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 
 use super::raw::{
     APPENDING, Body, CLOSE, CREATING, DATA, EOF, EXCLUSIVE, EXTENDED, FAILURE, FOR_READING, FOR_WRITING,
@@ -27,6 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("sftp_flags_and_attributes_do_what_they_say", NONE, flags),
         peer_test("sftp_a_fifo_holds_nobody_up", NONE, fifo),
         peer_test("sftp_a_big_directory_comes_in_batches", NONE, big_directory),
+        peer_test("sftp_a_directory_in_which_nothing_can_be_looked_at_is_listed", NONE, only_readable),
     ]
 }
 
@@ -245,19 +248,40 @@ async fn flags() {
 
 async fn fifo() {
     let root = tempfile::tempdir().unwrap();
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        root.path().join("fifo"),
-        rustix::fs::FileType::Fifo,
-        rustix::fs::Mode::RWXU,
-        0,
-    )
-    .unwrap();
+    let path = root.path().join("fifo");
+    rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let fifo = || Body::new().text("fifo");
+    let reader = || rustix::fs::open(&path, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).unwrap();
     let (_served, conn) = serve(root.path(), |sftp| sftp.read_only(false)).await;
     let mut raw = Raw::open(&conn).await;
     for flags in [FOR_READING, FOR_WRITING, FOR_READING | FOR_WRITING] {
         assert_eq!(raw.open_file("fifo", flags).await.code(), FAILURE, "flags {flags}");
     }
+    assert_eq!(raw.ask(OPENDIR, &fifo()).await.code(), NO_SUCH_FILE);
+    let (size, mode, times) = (1, 4, 8);
+    assert_eq!(raw.ask(SETSTAT, &fifo().u32(size).u64(0)).await.code(), FAILURE);
+    // Nobody is at the other end; then there is somebody who reads.
+    for (reader, bits, at) in [(None, 0o620, 1_000_000), (Some(reader), 0o640, 2_000_000_000)] {
+        let reader = reader.map(|open| open());
+        assert_eq!(raw.ask(SETSTAT, &fifo().u32(times).u32(at).u32(at + 1)).await.code(), OK);
+        assert_eq!(raw.ask(SETSTAT, &fifo().u32(mode).u32(bits)).await.code(), OK);
+        let attrs = raw.ask(STAT, &fifo()).await;
+        assert_eq!((attrs.number(20) & 0o7777, attrs.number(24), attrs.number(28)), (bits, at, at + 1));
+        assert_eq!(raw.ask(SETSTAT, &fifo().u32(mode | times).u32(bits).u32(at).u32(at)).await.code(), OK);
+        if let Some(reader) = reader {
+            let mut polled = [PollFd::new(&reader, PollFlags::IN)];
+            rustix::event::poll(&mut polled, Some(&Timespec::default())).unwrap();
+            // A writer that came and went would have hung up.
+            assert_eq!(polled[0].revents(), PollFlags::empty());
+        }
+    }
+
+    // Of a directory that is open, which has no such trouble.
+    let directory = raw.ask(OPENDIR, &Body::new().text("/")).await.text(0).to_vec();
+    let changes = Body::new().text(&directory).u32(mode | times).u32(0o750).u32(3).u32(4);
+    assert_eq!(raw.ask(FSETSTAT, &changes).await.code(), OK);
+    let attrs = raw.ask(FSTAT, &Body::new().text(&directory)).await;
+    assert_eq!((attrs.number(20) & 0o7777, attrs.number(24), attrs.number(28)), (0o750, 3, 4));
 }
 
 async fn big_directory() {
@@ -291,4 +315,38 @@ async fn big_directory() {
     seen.sort();
     expected.sort();
     assert_eq!(seen, expected);
+}
+
+/// Its names can be read, and nothing of what they stand for; unless by root, who may everything.
+async fn only_readable() {
+    let root = tempfile::tempdir().unwrap();
+    let directory = root.path().join("dir");
+    std::fs::create_dir(&directory).unwrap();
+    for name in ["a", "b"] {
+        std::fs::write(directory.join(name), "x").unwrap();
+    }
+    let set_mode = |mode| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(&directory, mode).unwrap();
+    };
+    set_mode(0o400);
+    let may_look = std::fs::metadata(directory.join("a")).is_ok();
+    let (_served, conn) = serve(root.path(), |sftp| sftp).await;
+    let mut raw = Raw::open(&conn).await;
+    let handle = raw.ask(OPENDIR, &Body::new().text("dir")).await.text(0).to_vec();
+    let answer = raw.ask(READDIR, &Body::new().text(&handle)).await;
+    set_mode(0o700);
+    let (mut at, mut seen) = (4, Vec::new());
+    for _ in 0..answer.number(0) {
+        let name = answer.text(at);
+        seen.push(name.to_vec());
+        at += 4 + name.len();
+        at += 4 + answer.text(at).len();
+        assert_eq!(answer.number(at) != 0, may_look);
+        at += if may_look { 4 + 8 + 4 * 5 } else { 4 };
+    }
+    seen.sort();
+    assert_eq!(seen, [b"a", b"b"]);
+    assert_eq!(at, answer.body.len());
+    assert_eq!(raw.ask(READDIR, &Body::new().text(&handle)).await.code(), EOF);
 }
