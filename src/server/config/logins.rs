@@ -61,7 +61,7 @@ impl DaemonConfig {
 
     /// Lets in without proof who the callback says yes to (the method `none`, RFC 4252 section 5.2). Clients begin
     /// with it to learn which methods there are; it is never one of those named to them, and a no is no refused login:
-    /// it takes no time and is not counted.
+    /// it is not counted, and takes no time at first, later as long as a key's.
     #[must_use]
     pub fn none<F, D>(mut self, decide: impl Fn(LoginAttempt) -> F + Send + Sync + 'static) -> Self
     where
@@ -145,7 +145,8 @@ impl DaemonConfig {
     }
 
     /// Sets a function that is told of every refused login, keys that were only offered included: who, by which method,
-    /// and why. It runs in the connection's own task and must not block.
+    /// and why. It runs in the connection's own task and must not block. It is not told of what
+    /// [russh refuses itself](crate::login#what-russh-refuses-itself).
     #[must_use]
     pub fn on_login_failed(
         mut self,

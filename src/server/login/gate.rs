@@ -20,6 +20,7 @@ use super::stats::Counters;
 use crate::auth::AuthMethod;
 use crate::server::permissions::Permissions;
 use crate::transport::door::{Gatekeeper, Proof, Verdict};
+use crate::transport::russh_server::Refusals;
 use crate::wire::keys::KeyData;
 
 /// So many requests of all kinds are answered on a connection, those that are no refusals included.
@@ -60,6 +61,11 @@ impl GateSetup {
     pub(in crate::server) fn methods(&self) -> Vec<AuthMethod> {
         self.required.next(&[])
     }
+
+    /// What the transport holds against refusals, also against those of which the gates never hear.
+    pub(in crate::server) fn refusals(&self) -> Refusals {
+        Refusals { most: self.max_refused, time: self.logins.delay / KEY_PART }
+    }
 }
 
 /// Where the gate leaves what the login may do.
@@ -88,6 +94,8 @@ pub(in crate::server) struct Gate {
     spent: Vec<KeyData>,
     permissions: Permissions,
     conversation: Option<Conversation>,
+    /// The peer was told to sign with a key, and has not proved yet that it can.
+    signing: bool,
     requests: usize,
     refused: usize,
     /// Its address has paid for what was refused here.
@@ -107,6 +115,7 @@ impl Gate {
             spent: Vec::new(),
             permissions: Permissions::all(),
             conversation: None,
+            signing: false,
             requests: 0,
             refused: 0,
             charged: false,
@@ -187,12 +196,25 @@ impl Gate {
         }
     }
 
+    /// A key that was to sign, and something else came: the signature was wrong, or there never was one. russh refuses a
+    /// wrong one itself and tells nobody.
+    fn settle_key(&mut self) {
+        if std::mem::take(&mut self.signing) {
+            let user = self.user.clone().unwrap_or_default();
+            self.refuse(&user, AuthMethod::PublicKey, &LoginRefusal::NotProved, false);
+        }
+    }
+
     async fn verdict(&mut self, user: &str, proof: Proof) -> Verdict {
         let start = Instant::now();
         self.requests += 1;
         if self.requests > MAX_REQUESTS || user.len() > MAX_USER {
             return Verdict::End;
         }
+        if matches!(proof, Proof::Key { .. } | Proof::Certificate(_)) {
+            self.signing = false;
+        }
+        self.settle_key();
         self.identify(user);
         let (method, is_key) = match &proof {
             Proof::None => (AuthMethod::None, false),
@@ -204,7 +226,10 @@ impl Gate {
         };
         let mut end = false;
         let why = match self.weigh(user, method, proof).await {
-            Outcome::Sign => return Verdict::Sign,
+            Outcome::Sign => {
+                self.signing = true;
+                return Verdict::Sign;
+            }
             Outcome::Ask(questions) => return Verdict::Ask(questions),
             Outcome::Decided(LoginDecision::Accept, key) => {
                 match self.pass(user, method, Permissions::all(), key) {
@@ -239,8 +264,9 @@ impl Gate {
 }
 
 impl Drop for Gate {
-    /// A connection on which keys were refused, and nothing else came of it.
+    /// What was left off is refused; then a connection on which keys were refused, and nothing else came of it.
     fn drop(&mut self) {
+        self.settle_key();
         if self.refused > 0 && !self.charged {
             self.charge();
         }

@@ -92,12 +92,11 @@ async fn without_attempts_left_nobody_is_asked() {
 
 #[tokio::test(start_paused = true)]
 async fn requests_that_are_no_refusals_are_bounded_too() {
-    let (mut gate, _) = gate(|logins| logins.set_public_key(|_, _| async { true }));
-    let offer = || Proof::OfferedKey { key: generate_ed25519().into(), algorithm: Algorithm::Ed25519 };
+    let (mut gate, _) = gate(|logins| logins.set_password(|_, _| async { true }));
     for _ in 0..MAX_REQUESTS {
-        assert_eq!(gate.judge("alice", offer()).await, Verdict::Sign);
+        assert_eq!(gate.judge("alice", Proof::None).await, no(&[AuthMethod::Password]));
     }
-    assert_eq!(gate.judge("alice", offer()).await, Verdict::End);
+    assert_eq!(gate.judge("alice", Proof::None).await, Verdict::End);
 }
 
 #[tokio::test(start_paused = true)]
@@ -205,4 +204,67 @@ async fn keys_that_were_refused_cost_their_source_once_and_not_if_a_login_follow
     };
     assert_eq!(collected(false).await, 1);
     assert_eq!(collected(true).await, 0);
+}
+
+/// Every refusal, as the hook hears of it.
+type Told = Arc<Mutex<Vec<(String, usize, AuthMethod, LoginRefusal)>>>;
+
+fn telling(logins: &mut Logins) -> Told {
+    let told = Told::default();
+    let note = Arc::clone(&told);
+    logins.set_on_failed(move |attempt, method, why| {
+        note.lock().unwrap().push((attempt.user.clone(), attempt.refused, method, why.clone()));
+    });
+    told
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_was_to_sign_and_did_not_is_refused_when_something_else_comes_or_nothing() {
+    let mut told = Told::default();
+    let (mut gate, _) = gate(|logins| {
+        told = telling(logins);
+        logins.set_public_key(|_, _| async { true });
+    });
+    let good = generate_ed25519();
+    let offer = || Proof::OfferedKey { key: good.public_key().clone(), algorithm: Algorithm::Ed25519 };
+    let not_proved =
+        |user: &str, before| (user.to_owned(), before, AuthMethod::PublicKey, LoginRefusal::NotProved);
+    for _ in 0..2 {
+        assert_eq!(gate.judge("alice", offer()).await, Verdict::Sign);
+    }
+    assert_eq!(*told.lock().unwrap(), [not_proved("alice", 0)]);
+    assert_eq!(gate.judge("bob", Proof::None).await, no(&[AuthMethod::PublicKey]));
+    assert_eq!(told.lock().unwrap()[1..], [not_proved("alice", 1)]);
+    assert_eq!(gate.judge("bob", offer()).await, Verdict::Sign);
+    let (penalties, counters) = (Arc::clone(&gate.setup.penalties), Arc::clone(&gate.setup.counters));
+    drop(gate);
+    assert_eq!(told.lock().unwrap()[2..], [not_proved("bob", 2)]);
+    assert_eq!(counters.snapshot().refused, 3);
+    assert_eq!(penalties.failures("10.0.0.1".parse().unwrap()), 1, "as for all keys of a connection");
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_never_sign_use_up_the_attempts() {
+    let (mut gate, _) = gate(|logins| logins.set_public_key(|_, _| async { true }));
+    let offer = || Proof::OfferedKey { key: generate_ed25519().into(), algorithm: Algorithm::Ed25519 };
+    for _ in 0..6 {
+        assert_eq!(gate.judge("alice", offer()).await, Verdict::Sign);
+    }
+    assert_eq!(gate.judge("alice", offer()).await, no(&[AuthMethod::PublicKey]));
+    assert_eq!(gate.judge("alice", key(&generate_ed25519())).await, no(&[AuthMethod::PublicKey]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_signs_is_no_refusal() {
+    let mut told = Told::default();
+    let (mut gate, _) = gate(|logins| {
+        told = telling(logins);
+        logins.set_public_key(|_, _| async { true });
+    });
+    let good = generate_ed25519();
+    let offer = Proof::OfferedKey { key: good.public_key().clone(), algorithm: Algorithm::Ed25519 };
+    assert_eq!(gate.judge("alice", offer).await, Verdict::Sign);
+    assert_eq!(gate.judge("alice", key(&good)).await, Verdict::Welcome);
+    drop(gate);
+    assert_eq!(*told.lock().unwrap(), []);
 }
