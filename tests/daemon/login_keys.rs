@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use libtest_mimic::Trial;
 use ractor_ssh::auth::AuthMethod;
 use ractor_ssh::login::{AuthorizedKeys, LoginRefusal, SourcePenalties};
-use ractor_ssh::wire::keys::{PrivateKey, generate_ed25519};
+use ractor_ssh::wire::keys::{Certificate, PrivateKey, generate_ed25519};
 use russh::keys::signature::Signer as _;
 use russh::keys::ssh_key::Signature;
 use tokio::io::AsyncReadExt;
@@ -28,7 +28,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("an_rsa_key_with_sha1_is_refused", SSH, sha1),
         peer_test("a_key_that_is_revoked_is_refused_whoever_knows_it", SSH, revoked),
         peer_test("lines_of_authorized_keys_let_in_whom_opensshs_server_lets_in", both, as_sshd),
-        peer_test("a_wrong_signature_with_a_good_key_never_gets_in_and_is_counted_told_and_charged", NONE, forged),
+        peer_test(
+            "a_wrong_signature_with_a_good_key_never_gets_in_and_is_counted_told_and_charged",
+            NONE,
+            forged,
+        ),
         peer_test("what_russh_refuses_itself_takes_time_and_ends_the_connection", NONE, by_russh),
         peer_test("a_file_that_others_may_write_lets_nobody_in", SSH, writable),
     ]
@@ -149,8 +153,11 @@ async fn forged() {
 }
 
 async fn by_russh() {
-    use russh::client::KeyboardInteractiveAuthResponse as Response;
-
+    let ssh = Ssh::new();
+    let authority = KeyPair::generate(ssh.directory().join("ca"), KeyKind::Ed25519).unwrap();
+    authority.certify_user(ssh.key(), &[USER], "-2h:-1h", &[]).unwrap();
+    let key = Arc::new(PrivateKey::read_openssh_file(ssh.key().path()).unwrap());
+    let expired = Certificate::read_file(&ssh.key().certificate_path()).unwrap();
     let served = Served::with(|config| {
         let config = config.router(router()).login_delay(Duration::from_secs(2));
         config.source_penalties(SourcePenalties::off()).max_auth_attempts(3)
@@ -159,11 +166,11 @@ async fn by_russh() {
     let mut handle = served.plain_unauthenticated().await;
     for _ in 0..4 {
         let start = Instant::now();
-        let answer = handle.authenticate_keyboard_interactive_respond(vec!["x".to_owned()]);
-        assert!(matches!(soon(answer).await.unwrap(), Response::Failure { .. }));
+        let answer = handle.authenticate_openssh_cert(USER, Arc::clone(&key), expired.clone());
+        assert!(!soon(answer).await.unwrap().success());
         assert!(start.elapsed() >= Duration::from_millis(100), "{:?}", start.elapsed());
     }
-    let _ = soon(handle.authenticate_keyboard_interactive_respond(vec!["x".to_owned()])).await;
+    let _ = soon(handle.authenticate_openssh_cert(USER, key, expired)).await;
     soon(async {
         while !handle.is_closed() {
             tokio::task::yield_now().await;

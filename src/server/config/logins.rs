@@ -116,6 +116,9 @@ impl DaemonConfig {
 
     /// Sets how long a peer may take from the TCP connection to a successful login, whatever it sends meanwhile.
     /// Default 120 s.
+    ///
+    /// The time from the key exchange to the login has a limit of its own, [`Timeouts::auth`](crate::Timeouts), 120 s
+    /// by default: for a longer grace, raise that, too, with [`timeouts`](Self::timeouts).
     #[must_use]
     pub const fn login_grace(mut self, limit: Duration) -> Self {
         self.login_grace = limit;
@@ -130,7 +133,9 @@ impl DaemonConfig {
     }
 
     /// Sets how long a refusal takes at least; for a key, a twentieth of it. If deciding took longer, the refusal comes
-    /// after twice, four times, ... the delay. Default 1 s.
+    /// after twice, four times, ... the delay. Default 1 s, at most a day.
+    ///
+    /// An interview that the peer leaves before its end is a refusal: what it turns to instead waits for the delay.
     #[must_use]
     pub const fn login_delay(mut self, delay: Duration) -> Self {
         self.logins.delay = delay;

@@ -29,13 +29,13 @@ use crate::wire::keys::{Certificate, KeyData, PublicKey};
 ///
 /// | option | what it does here |
 /// |---|---|
-/// | `from=` | addresses, networks and wildcards, `!` negates; the peer's address must match. Names are not looked up in the DNS. A peer without an address matches nothing |
+/// | `from=` | addresses, networks and wildcards, `!` negates; the peer's address must match. Names are not looked up in the DNS: one matches nobody, and a negated one breaks the line. Wildcards are compared with the address as it is written in short (`2001:db8::7`). A peer without an address matches nothing |
 /// | `expiry-time=` | refused after that second; without `Z` in the system's time zone |
 /// | `command=`, `environment=`, `permitopen=`, `permitlisten=` | see [`Permissions`] |
 /// | `restrict`, `[no-]pty`, `[no-]port-forwarding`, `[no-]agent-forwarding`, `[no-]X11-forwarding` | see [`Permissions`] |
 /// | `cert-authority`, `principals=` | the key signs user certificates, for the user's name or these principals |
 /// | `[no-]user-rc`, `tunnel=` | allowed, without effect: there is no such file and no such device |
-/// | `no-touch-required`, `no-verify-required` | allowed, without effect: the SSH library does not show what a security key has confirmed. The opposites are refused |
+/// | `no-touch-required`, `no-verify-required` | allowed, without effect: the SSH library does not show what a security key has confirmed. So a touch is never required, not even of an `sk-` key without these options, unlike OpenSSH. The opposites are refused |
 ///
 /// A line with anything else in it, or with a broken key, lets nobody in; it is logged with its place, and in
 /// [`problems`](Self::problems).

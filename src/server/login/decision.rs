@@ -78,6 +78,9 @@ pub enum LoginRefusal {
     /// Answers were missing, or were no text.
     #[error("the answers do not fit the questions")]
     Answers,
+    /// The peer was asked, and has turned to something else instead of answering, or the connection has ended.
+    #[error("the questions were not answered")]
+    Unfinished,
     /// Two steps, or a certificate and its authority's line, force different commands.
     #[error("two different commands are forced")]
     TwoCommands,

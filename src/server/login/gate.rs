@@ -32,6 +32,9 @@ const MAX_LOGGED: usize = 64;
 /// A refused key takes this part of the delay: clients offer one after the other.
 const KEY_PART: u32 = 20;
 
+/// No delay is longer.
+pub(super) const LONGEST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 mod weigh;
 
 use weigh::Outcome;
@@ -196,6 +199,16 @@ impl Gate {
         }
     }
 
+    /// An interview that the peer has left; whether there was one.
+    fn settle_interview(&mut self) -> bool {
+        let left = self.conversation.take().is_some();
+        if left {
+            let user = self.user.clone().unwrap_or_default();
+            self.refuse(&user, AuthMethod::KeyboardInteractive, &LoginRefusal::Unfinished, true);
+        }
+        left
+    }
+
     /// A key that was to sign, and something else came: the signature was wrong, or there never was one. russh refuses a
     /// wrong one itself and tells nobody.
     fn settle_key(&mut self) {
@@ -206,7 +219,7 @@ impl Gate {
     }
 
     async fn verdict(&mut self, user: &str, proof: Proof) -> Verdict {
-        let start = Instant::now();
+        let mut start = Instant::now();
         self.requests += 1;
         if self.requests > MAX_REQUESTS || user.len() > MAX_USER {
             return Verdict::End;
@@ -215,6 +228,11 @@ impl Gate {
             self.signing = false;
         }
         self.settle_key();
+        let goes_on = matches!(proof, Proof::Answers(_)) && self.user.as_deref() == Some(user);
+        if !goes_on && self.settle_interview() {
+            sleep_a_multiple(start, self.setup.logins.delay).await;
+            start = Instant::now();
+        }
         self.identify(user);
         let (method, is_key) = match &proof {
             Proof::None => (AuthMethod::None, false),
@@ -267,6 +285,7 @@ impl Drop for Gate {
     /// What was left off is refused; then a connection on which keys were refused, and nothing else came of it.
     fn drop(&mut self) {
         self.settle_key();
+        self.settle_interview();
         if self.refused > 0 && !self.charged {
             self.charge();
         }
@@ -299,7 +318,8 @@ async fn sleep_a_multiple(start: Instant, delay: Duration) {
     while !wait.is_zero() && wait < start.elapsed() {
         wait = wait.saturating_mul(2);
     }
-    tokio::time::sleep_until(start + wait).await;
+    let end = start.checked_add(wait);
+    tokio::time::sleep_until(end.unwrap_or_else(|| start + LONGEST_DELAY)).await;
 }
 
 /// Enough of a name for a line of a log.

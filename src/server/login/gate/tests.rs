@@ -156,22 +156,15 @@ async fn two_steps_that_force_different_commands_let_nobody_in() {
 
 #[tokio::test(start_paused = true)]
 async fn an_interview_ends_when_the_peer_turns_to_something_else() {
-    let (mut gate, _) = gate(|logins| {
-        logins.set_interview(|_| {
-            |answers: Vec<SecretString>| {
-                let step = match answers.len() {
-                    0 => super::super::Prompts::new().hidden("Code: ").into(),
-                    _ => true.into(),
-                };
-                async move { step }
-            }
-        });
-    });
+    let (mut gate, _) = gate(asking);
+    gate.setup.max_refused = 20;
     let answers = || Proof::Answers(Some(vec!["x".to_owned().into()]));
     let refused = no(&[AuthMethod::KeyboardInteractive]);
     assert_eq!(gate.judge("alice", answers()).await, refused, "nothing was asked");
     assert!(matches!(gate.judge("alice", Proof::Interview).await, Verdict::Ask(_)));
+    let start = Instant::now();
     gate.judge("alice", Proof::None).await;
+    assert_eq!(start.elapsed(), Duration::from_secs(1), "what comes instead waits");
     assert_eq!(gate.judge("alice", answers()).await, refused, "it is over");
     assert!(matches!(gate.judge("alice", Proof::Interview).await, Verdict::Ask(_)));
     assert_eq!(gate.judge("bob", answers()).await, refused, "it was somebody else's");
@@ -267,4 +260,54 @@ async fn a_key_that_signs_is_no_refusal() {
     assert_eq!(gate.judge("alice", key(&good)).await, Verdict::Welcome);
     drop(gate);
     assert_eq!(*told.lock().unwrap(), []);
+}
+
+/// One question, and any answer is good.
+fn asking(logins: &mut Logins) {
+    logins.set_interview(|_| {
+        |answers: Vec<SecretString>| {
+            let step = match answers.len() {
+                0 => super::super::Prompts::new().hidden("Code: ").into(),
+                _ => true.into(),
+            };
+            async move { step }
+        }
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interview_that_is_left_is_refused_and_paid_for_and_uses_up_an_attempt() {
+    let mut told = Told::default();
+    let (mut gate, _) = gate(|logins| {
+        told = telling(logins);
+        asking(logins);
+    });
+    for _ in 0..6 {
+        assert!(matches!(gate.judge("alice", Proof::Interview).await, Verdict::Ask(_)));
+    }
+    let refused = no(&[AuthMethod::KeyboardInteractive]);
+    assert_eq!(gate.judge("alice", Proof::Interview).await, refused, "no attempt is left");
+    let (penalties, counters) = (Arc::clone(&gate.setup.penalties), Arc::clone(&gate.setup.counters));
+    let expected = ("alice".to_owned(), 5, AuthMethod::KeyboardInteractive, LoginRefusal::Unfinished);
+    assert_eq!(told.lock().unwrap()[5], expected);
+    assert_eq!(counters.snapshot().refused, 7);
+    assert!(penalties.failures("10.0.0.1".parse().unwrap()) >= 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interview_under_way_at_the_end_of_the_connection_is_paid_for() {
+    let (mut gate, _) = gate(asking);
+    assert!(matches!(gate.judge("alice", Proof::Interview).await, Verdict::Ask(_)));
+    let (penalties, counters) = (Arc::clone(&gate.setup.penalties), Arc::clone(&gate.setup.counters));
+    drop(gate);
+    assert_eq!(counters.snapshot().refused, 1);
+    assert_eq!(penalties.failures("10.0.0.1".parse().unwrap()), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delay_of_more_than_a_day_is_a_wrong_argument() {
+    let check = |delay| Logins { delay, ..Logins::default() }.check().map_err(|error| error.field);
+    assert_eq!(check(LONGEST_DELAY), Ok(()));
+    assert_eq!(check(LONGEST_DELAY + Duration::from_secs(1)), Err("login_delay".into()));
+    assert_eq!(check(Duration::MAX), Err("login_delay".into()));
 }
