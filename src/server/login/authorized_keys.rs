@@ -64,8 +64,10 @@ impl AuthorizedKeys {
     /// path, `%u` stands for the user's name and `%%` for a percent sign. A user name that is no plain file name (`..`,
     /// or one with a slash) has no file.
     ///
-    /// Without the file nobody is let in, as with one that cannot be read, and with one that others than its owner may
-    /// write: see [`danger_any_file_mode`](Self::danger_any_file_mode).
+    /// Without the file nobody is let in, as with one that cannot be read. On Unix, the file and every directory above it
+    /// (links followed first) must belong to root or to the user this process runs as, and neither group nor others may
+    /// write them, but for sticky directories as `/tmp`. So files in the home directories of other users are not used:
+    /// see [`danger_any_file_mode`](Self::danger_any_file_mode).
     #[must_use]
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self::from_source(Source::File(PathPattern::new(path.into())))
@@ -82,7 +84,8 @@ impl AuthorizedKeys {
         self
     }
 
-    /// Takes a file even if its group or everybody may write it, or the directory it is in: whoever may, can log in.
+    /// Takes a file whoever owns it and whoever may write it, and whoever owns or may write the directories above it:
+    /// all of them can log in.
     #[must_use]
     pub const fn danger_any_file_mode(mut self) -> Self {
         self.strict = false;

@@ -311,3 +311,22 @@ async fn a_delay_of_more_than_a_day_is_a_wrong_argument() {
     assert_eq!(check(LONGEST_DELAY + Duration::from_secs(1)), Err("login_delay".into()));
     assert_eq!(check(Duration::MAX), Err("login_delay".into()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn by_default_12_refusals_at_once_bar_an_address_and_14_one_after_the_other() {
+    let ip = "10.0.0.1".parse().unwrap();
+    let (mut gate, _) = gate(|logins| logins.set_password(|_, _| async { false }));
+    gate.setup.max_refused = 20;
+    for refused in 1..=14 {
+        gate.judge("alice", password("x")).await;
+        assert_eq!(gate.setup.penalties.is_barred(ip), refused == 14, "after {refused}");
+    }
+    let penalties = Arc::new(Penalties::new(SourcePenalties::default()));
+    let setup = GateSetup { penalties: Arc::clone(&penalties), ..gate.setup.clone() };
+    for refused in 1..=12 {
+        let (mut gate, _) = Gate::new(setup.clone(), gate.contact.clone());
+        // Charged before the delay: nobody waits for it here.
+        let _ = futures::poll!(gate.judge("alice", password("x")));
+        assert_eq!(penalties.is_barred(ip), refused == 12, "after {refused}");
+    }
+}
