@@ -48,7 +48,7 @@ impl Plan {
             &config.host_certificates,
             &config.server_id,
             &gates.methods(),
-            config.max_auth_attempts,
+            gates.refusals(),
             &config.limits,
             config.rekey,
         )?;

@@ -16,20 +16,25 @@ use bytes::Bytes;
 pub struct Permissions {
     /// Runs instead of whatever is asked for, shells and subsystems too (`command=` of a key, `force-command` of a
     /// certificate). What was asked for is in the variable `SSH_ORIGINAL_COMMAND`.
+    ///
+    /// It takes the route of commands, whatever it is called: OpenSSH's `internal-sftp` is only the name of a program
+    /// here, and starts no subsystem.
     pub force_command: Option<Bytes>,
     /// Variables for what runs on this login's channels (`environment=` of a key). They win over what the peer asks for.
     pub environment: Vec<(String, String)>,
     /// Whether terminals may be asked for.
     pub pty: bool,
-    /// Whether ports may be forwarded, in either direction.
+    /// Whether ports may be forwarded. Nothing can be listened on yet, so that is `direct-tcpip` and
+    /// `direct-streamlocal` only.
     pub port_forwarding: bool,
-    /// Whether the agent may be forwarded.
+    /// Whether the agent may be forwarded. Over russh it cannot be yet: that request is always refused.
     pub agent_forwarding: bool,
     /// Whether X11 may be forwarded.
     pub x11_forwarding: bool,
     /// Where `direct-tcpip` channels may lead, as `host:port`, port `*` for any; `None` for anywhere.
     pub permit_open: Option<Vec<String>>,
-    /// What may be listened on, as `[host:]port`; `None` for anything.
+    /// What may be listened on, as `[host:]port`; `None` for anything. Nothing can be listened on yet: it is kept for
+    /// then.
     pub permit_listen: Option<Vec<String>>,
 }
 

@@ -1,16 +1,24 @@
 //! Keys of all kinds, and authorized_keys files: what OpenSSH's server makes of a line, we do.
 
 use std::path::Path;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
-use ractor_ssh::login::AuthorizedKeys;
+use ractor_ssh::auth::AuthMethod;
+use ractor_ssh::login::{AuthorizedKeys, LoginRefusal, SourcePenalties};
+use ractor_ssh::wire::keys::{Certificate, PrivateKey, generate_ed25519};
+use russh::keys::signature::Signer as _;
+use russh::keys::ssh_key::Signature;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
 use tokio::process::Command;
 
 use crate::kit::{KeyKind, KeyPair, Peer, Sshd, peer_test};
 use crate::programs::router;
-use crate::support::{Served, Ssh, soon};
+use crate::support::{Served, Ssh, USER, eventually, soon};
 
+const NONE: [Peer; 0] = [];
 const SSH: [Peer; 1] = [Peer::OpenSshClient];
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -20,6 +28,12 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("an_rsa_key_with_sha1_is_refused", SSH, sha1),
         peer_test("a_key_that_is_revoked_is_refused_whoever_knows_it", SSH, revoked),
         peer_test("lines_of_authorized_keys_let_in_whom_opensshs_server_lets_in", both, as_sshd),
+        peer_test(
+            "a_wrong_signature_with_a_good_key_never_gets_in_and_is_counted_told_and_charged",
+            NONE,
+            forged,
+        ),
+        peer_test("what_russh_refuses_itself_takes_time_and_ends_the_connection", NONE, by_russh),
         peer_test("a_file_that_others_may_write_lets_nobody_in", SSH, writable),
     ]
 }
@@ -33,7 +47,7 @@ fn write(path: &Path, text: &str) {
 
 async fn served(keys: AuthorizedKeys) -> Served {
     Served::bare(|config| {
-        let penalties = ractor_ssh::login::SourcePenalties::off();
+        let penalties = SourcePenalties::off();
         let config = config.login_delay(Duration::from_millis(20)).source_penalties(penalties);
         config.router(router()).authorized_keys(keys)
     })
@@ -84,6 +98,86 @@ async fn revoked() {
     })
     .await;
     assert!(!lets_in(ssh.command(&served)).await);
+}
+
+/// Signs with another key than it says.
+struct Forger(PrivateKey);
+
+impl russh::Signer for Forger {
+    type Error = russh::AgentAuthError;
+
+    async fn auth_sign(
+        &mut self,
+        _key: &russh::keys::agent::AgentIdentity,
+        _hash: Option<russh::keys::HashAlg>,
+        mut to_sign: Vec<u8>,
+    ) -> Result<Vec<u8>, Self::Error> {
+        let signature: Signature = self.0.try_sign(&to_sign).unwrap();
+        let signature = Vec::<u8>::try_from(signature).unwrap();
+        to_sign.extend_from_slice(&u32::try_from(signature.len()).unwrap().to_be_bytes());
+        to_sign.extend_from_slice(&signature);
+        Ok(to_sign)
+    }
+}
+
+async fn forged() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let note = Arc::clone(&told);
+    let mut penalties = SourcePenalties::default();
+    (penalties.bar_at, penalties.per_failure) = (Duration::from_secs(60), Duration::from_secs(31));
+    let served = Served::with(|config| {
+        let config = config.router(router()).source_penalties(penalties);
+        config.login_delay(Duration::from_secs(2)).on_login_failed(move |attempt, method, why| {
+            note.lock().unwrap().push((attempt.user.clone(), method, why.clone()));
+        })
+    })
+    .await;
+    let mut handle = served.plain_unauthenticated().await;
+    let good = served.identity.public_key();
+    let mut forger = Forger(generate_ed25519());
+    for refused in 0..3 {
+        let start = Instant::now();
+        let result = handle.authenticate_publickey_with(USER, good.clone(), None, &mut forger);
+        assert!(!soon(result).await.unwrap().success());
+        assert!(start.elapsed() >= Duration::from_millis(100), "{:?}", start.elapsed());
+        assert_eq!(served.daemon.login_stats().refused, refused, "it is noticed with the next");
+    }
+    drop(handle);
+    eventually(|| served.daemon.login_stats().refused == 3).await;
+    let not_proved = (USER.to_owned(), AuthMethod::PublicKey, LoginRefusal::NotProved);
+    assert_eq!(*told.lock().unwrap(), vec![not_proved; 3]);
+    let mut turned_away = TcpStream::connect(served.daemon.local_addr()).await.unwrap();
+    let mut text = String::new();
+    let _ = soon(turned_away.read_to_string(&mut text)).await;
+    assert_eq!(text, "Too many refused logins\r\n");
+}
+
+async fn by_russh() {
+    let ssh = Ssh::new();
+    let authority = KeyPair::generate(ssh.directory().join("ca"), KeyKind::Ed25519).unwrap();
+    authority.certify_user(ssh.key(), &[USER], "-2h:-1h", &[]).unwrap();
+    let key = Arc::new(PrivateKey::read_openssh_file(ssh.key().path()).unwrap());
+    let expired = Certificate::read_file(&ssh.key().certificate_path()).unwrap();
+    let served = Served::with(|config| {
+        let config = config.router(router()).login_delay(Duration::from_secs(2));
+        config.source_penalties(SourcePenalties::off()).max_auth_attempts(3)
+    })
+    .await;
+    let mut handle = served.plain_unauthenticated().await;
+    for _ in 0..4 {
+        let start = Instant::now();
+        let answer = handle.authenticate_openssh_cert(USER, Arc::clone(&key), expired.clone());
+        assert!(!soon(answer).await.unwrap().success());
+        assert!(start.elapsed() >= Duration::from_millis(100), "{:?}", start.elapsed());
+    }
+    let _ = soon(handle.authenticate_openssh_cert(USER, key, expired)).await;
+    soon(async {
+        while !handle.is_closed() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(served.daemon.login_stats().refused, 0, "nobody here was asked");
 }
 
 async fn writable() {

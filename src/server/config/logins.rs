@@ -61,7 +61,7 @@ impl DaemonConfig {
 
     /// Lets in without proof who the callback says yes to (the method `none`, RFC 4252 section 5.2). Clients begin
     /// with it to learn which methods there are; it is never one of those named to them, and a no is no refused login:
-    /// it takes no time and is not counted.
+    /// it is not counted, and takes no time at first, later as long as a key's.
     #[must_use]
     pub fn none<F, D>(mut self, decide: impl Fn(LoginAttempt) -> F + Send + Sync + 'static) -> Self
     where
@@ -116,6 +116,9 @@ impl DaemonConfig {
 
     /// Sets how long a peer may take from the TCP connection to a successful login, whatever it sends meanwhile.
     /// Default 120 s.
+    ///
+    /// The time from the key exchange to the login has a limit of its own, [`Timeouts::auth`](crate::Timeouts), 120 s
+    /// by default: for a longer grace, raise that, too, with [`timeouts`](Self::timeouts).
     #[must_use]
     pub const fn login_grace(mut self, limit: Duration) -> Self {
         self.login_grace = limit;
@@ -130,7 +133,9 @@ impl DaemonConfig {
     }
 
     /// Sets how long a refusal takes at least; for a key, a twentieth of it. If deciding took longer, the refusal comes
-    /// after twice, four times, ... the delay. Default 1 s.
+    /// after twice, four times, ... the delay. Default 1 s, at most a day.
+    ///
+    /// An interview that the peer leaves before its end is a refusal: what it turns to instead waits for the delay.
     #[must_use]
     pub const fn login_delay(mut self, delay: Duration) -> Self {
         self.logins.delay = delay;
@@ -145,7 +150,8 @@ impl DaemonConfig {
     }
 
     /// Sets a function that is told of every refused login, keys that were only offered included: who, by which method,
-    /// and why. It runs in the connection's own task and must not block.
+    /// and why. It runs in the connection's own task and must not block. It is not told of what
+    /// [russh refuses itself](crate::login#what-russh-refuses-itself).
     #[must_use]
     pub fn on_login_failed(
         mut self,

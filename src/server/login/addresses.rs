@@ -4,9 +4,14 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::host_key::glob;
+
+/// How an IPv4 address inside an IPv6 one begins.
+const MAPPED: &str = "::ffff:";
+/// How many bits of a network come before the IPv4 address in it.
+const MAPPED_BITS: u8 = 96;
 
 /// A peer's address as lists are matched with it: an IPv4 address inside an IPv6 one is taken out.
 pub(super) fn canonical(ip: IpAddr) -> IpAddr {
@@ -43,7 +48,15 @@ impl Patterns {
             }
             let what = match network(text)? {
                 Some(network) => What::Network(network),
-                None => What::Glob(text.to_ascii_lowercase()),
+                None if text.contains('/') => return Err(format!("has `{text}`, which is no network")),
+                None if negated && !is_wildcard(text) => {
+                    return Err(format!("has `{item}`, which is no address: it would rule nobody out"));
+                }
+                None => {
+                    let text = text.to_ascii_lowercase();
+                    let v4 = text.strip_prefix(MAPPED).filter(|rest| rest.contains('.'));
+                    What::Glob(v4.unwrap_or(&text).to_owned())
+                }
             };
             Ok(Pattern { negated, what })
         };
@@ -79,11 +92,23 @@ pub(super) fn in_networks(list: &str, ip: IpAddr) -> Result<bool, String> {
     Ok(hit)
 }
 
+/// Whether this can match an address, and is none itself.
+fn is_wildcard(text: &str) -> bool {
+    text.contains(['*', '?']) && text.chars().all(|c| c.is_ascii_hexdigit() || ".:*?".contains(c))
+}
+
+/// An IPv4 network inside an IPv6 one is taken out, as with addresses.
+fn canonical_network(network: IpNet) -> IpNet {
+    let IpNet::V6(v6) = network else { return network };
+    let v4 = v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(MAPPED_BITS));
+    v4.and_then(|(addr, bits)| Ipv4Net::new(addr, bits).ok()).map_or(network, IpNet::V4)
+}
+
 /// An address or a network; nothing if it is neither. A network whose address has bits beyond its length is an error:
 /// OpenSSH refuses it too, for it is not clear what is meant.
 fn network(text: &str) -> Result<Option<IpNet>, String> {
     let Some((address, _)) = text.split_once('/') else {
-        return Ok(text.parse::<IpAddr>().ok().map(IpNet::from));
+        return Ok(text.parse::<IpAddr>().ok().map(IpNet::from).map(canonical_network));
     };
     if address.parse::<IpAddr>().is_err() {
         return Ok(None);
@@ -92,7 +117,7 @@ fn network(text: &str) -> Result<Option<IpNet>, String> {
     if network.addr() != network.network() {
         return Err(format!("has `{text}`, which is no network; `{}` would be", network.trunc()));
     }
-    Ok(Some(network))
+    Ok(Some(canonical_network(network)))
 }
 
 #[cfg(test)]
@@ -120,6 +145,13 @@ mod tests {
             ("2001:db8::/32", "2001:db9::7", false),
             ("10.0.0.0/8", "::ffff:10.1.2.3", true),
             ("0.0.0.0/0", "::1", false),
+            ("*,!::ffff:10.0.0.5", "10.0.0.5", false),
+            ("*,!::ffff:10.0.0.5", "10.0.0.6", true),
+            ("*,!::ffff:10.0.0.0/104", "10.9.9.9", false),
+            ("*,!::FFFF:10.0.0.*", "10.0.0.5", false),
+            ("*,!10.0.0.*", "10.0.0.5", false),
+            ("*,!2001:DB8:*", "2001:db8::7", false),
+            ("evil.example.com,10.0.0.1", "10.0.0.1", true),
         ];
         for (list, ip, matches) in table {
             let ip = ip.parse().unwrap();
@@ -129,7 +161,22 @@ mod tests {
 
     #[test]
     fn a_list_that_cannot_be_meant_is_an_error() {
-        for list in ["", "a,,b", "!", "a,", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/", "::/129"] {
+        for list in [
+            "",
+            "a,,b",
+            "!",
+            "a,",
+            "10.0.0.1/8",
+            "10.0.0.0/33",
+            "10.0.0.0/",
+            "::/129",
+            "10.0.0/24",
+            "*,!10.0.0/24",
+            "*,!evil.example.com",
+            "*,!*.example.com",
+            "*,!10.0.0",
+            "a/8",
+        ] {
             assert!(Patterns::parse(list).is_err(), "{list}");
         }
     }
@@ -140,6 +187,7 @@ mod tests {
         assert_eq!(in_networks("192.168.0.0/16,10.0.0.0/8", ip), Ok(true));
         assert_eq!(in_networks("10.0.0.2", ip), Ok(false));
         assert_eq!(in_networks("10.0.0.1", "::ffff:10.0.0.1".parse().unwrap()), Ok(true));
+        assert_eq!(in_networks("::ffff:10.0.0.0/104", ip), Ok(true));
         for list in ["10.0.0.*", "!10.0.0.1", "", "10.0.0.1,", "10.0.0.1/8", "localhost"] {
             assert!(in_networks(list, ip).is_err(), "{list}");
         }

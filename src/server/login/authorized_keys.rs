@@ -29,13 +29,13 @@ use crate::wire::keys::{Certificate, KeyData, PublicKey};
 ///
 /// | option | what it does here |
 /// |---|---|
-/// | `from=` | addresses, networks and wildcards, `!` negates; the peer's address must match. Names are not looked up in the DNS. A peer without an address matches nothing |
+/// | `from=` | addresses, networks and wildcards, `!` negates; the peer's address must match. Names are not looked up in the DNS: one matches nobody, and a negated one breaks the line. Wildcards are compared with the address as it is written in short (`2001:db8::7`). A peer without an address matches nothing |
 /// | `expiry-time=` | refused after that second; without `Z` in the system's time zone |
 /// | `command=`, `environment=`, `permitopen=`, `permitlisten=` | see [`Permissions`] |
 /// | `restrict`, `[no-]pty`, `[no-]port-forwarding`, `[no-]agent-forwarding`, `[no-]X11-forwarding` | see [`Permissions`] |
 /// | `cert-authority`, `principals=` | the key signs user certificates, for the user's name or these principals |
 /// | `[no-]user-rc`, `tunnel=` | allowed, without effect: there is no such file and no such device |
-/// | `no-touch-required`, `no-verify-required` | allowed, without effect: the SSH library does not show what a security key has confirmed. The opposites are refused |
+/// | `no-touch-required`, `no-verify-required` | allowed, without effect: the SSH library does not show what a security key has confirmed. So a touch is never required, not even of an `sk-` key without these options, unlike OpenSSH. The opposites are refused |
 ///
 /// A line with anything else in it, or with a broken key, lets nobody in; it is logged with its place, and in
 /// [`problems`](Self::problems).
@@ -64,8 +64,10 @@ impl AuthorizedKeys {
     /// path, `%u` stands for the user's name and `%%` for a percent sign. A user name that is no plain file name (`..`,
     /// or one with a slash) has no file.
     ///
-    /// Without the file nobody is let in, as with one that cannot be read, and with one that others than its owner may
-    /// write: see [`danger_any_file_mode`](Self::danger_any_file_mode).
+    /// Without the file nobody is let in, as with one that cannot be read. On Unix, the file and every directory above it
+    /// (links followed first) must belong to root or to the user this process runs as, and neither group nor others may
+    /// write them, but for sticky directories as `/tmp`. So files in the home directories of other users are not used:
+    /// see [`danger_any_file_mode`](Self::danger_any_file_mode).
     #[must_use]
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self::from_source(Source::File(PathPattern::new(path.into())))
@@ -82,7 +84,8 @@ impl AuthorizedKeys {
         self
     }
 
-    /// Takes a file even if its group or everybody may write it, or the directory it is in: whoever may, can log in.
+    /// Takes a file whoever owns it and whoever may write it, and whoever owns or may write the directories above it:
+    /// all of them can log in.
     #[must_use]
     pub const fn danger_any_file_mode(mut self) -> Self {
         self.strict = false;

@@ -33,6 +33,9 @@ impl From<Permissions> for LoginDecision {
 }
 
 /// Why a login was refused. The peer is never told: it sees the same refusal for all of them.
+///
+/// There are refusals that russh makes without asking anybody, and that have no reason here: see
+/// [what russh refuses itself](crate::login#what-russh-refuses-itself).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoginRefusal {
@@ -54,6 +57,10 @@ pub enum LoginRefusal {
     /// The key was to sign with SHA-1 (`ssh-rsa`).
     #[error("an RSA key was to be used with SHA-1; the client must use rsa-sha2-256 or rsa-sha2-512")]
     Sha1,
+    /// The peer was told to sign with a key, and has not proved to own it: its signature was wrong, or it turned to
+    /// something else. This is noticed at the next request or at the end of the connection.
+    #[error("the peer has not proved to own the key")]
+    NotProved,
     /// Two steps were to be passed with one key.
     #[error("the key was used for an earlier step")]
     KeyUsedBefore,
@@ -71,6 +78,9 @@ pub enum LoginRefusal {
     /// Answers were missing, or were no text.
     #[error("the answers do not fit the questions")]
     Answers,
+    /// The peer was asked, and has turned to something else instead of answering, or the connection has ended.
+    #[error("the questions were not answered")]
+    Unfinished,
     /// Two steps, or a certificate and its authority's line, force different commands.
     #[error("two different commands are forced")]
     TwoCommands,

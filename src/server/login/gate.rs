@@ -20,6 +20,7 @@ use super::stats::Counters;
 use crate::auth::AuthMethod;
 use crate::server::permissions::Permissions;
 use crate::transport::door::{Gatekeeper, Proof, Verdict};
+use crate::transport::russh_server::Refusals;
 use crate::wire::keys::KeyData;
 
 /// So many requests of all kinds are answered on a connection, those that are no refusals included.
@@ -30,6 +31,9 @@ const MAX_USER: usize = 1024;
 const MAX_LOGGED: usize = 64;
 /// A refused key takes this part of the delay: clients offer one after the other.
 const KEY_PART: u32 = 20;
+
+/// No delay is longer.
+pub(super) const LONGEST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 mod weigh;
 
@@ -60,6 +64,11 @@ impl GateSetup {
     pub(in crate::server) fn methods(&self) -> Vec<AuthMethod> {
         self.required.next(&[])
     }
+
+    /// What the transport holds against refusals, also against those of which the gates never hear.
+    pub(in crate::server) fn refusals(&self) -> Refusals {
+        Refusals { most: self.max_refused, time: self.logins.delay / KEY_PART }
+    }
 }
 
 /// Where the gate leaves what the login may do.
@@ -88,6 +97,8 @@ pub(in crate::server) struct Gate {
     spent: Vec<KeyData>,
     permissions: Permissions,
     conversation: Option<Conversation>,
+    /// The peer was told to sign with a key, and has not proved yet that it can.
+    signing: bool,
     requests: usize,
     refused: usize,
     /// Its address has paid for what was refused here.
@@ -107,6 +118,7 @@ impl Gate {
             spent: Vec::new(),
             permissions: Permissions::all(),
             conversation: None,
+            signing: false,
             requests: 0,
             refused: 0,
             charged: false,
@@ -187,11 +199,39 @@ impl Gate {
         }
     }
 
+    /// An interview that the peer has left; whether there was one.
+    fn settle_interview(&mut self) -> bool {
+        let left = self.conversation.take().is_some();
+        if left {
+            let user = self.user.clone().unwrap_or_default();
+            self.refuse(&user, AuthMethod::KeyboardInteractive, &LoginRefusal::Unfinished, true);
+        }
+        left
+    }
+
+    /// A key that was to sign, and something else came: the signature was wrong, or there never was one. russh refuses a
+    /// wrong one itself and tells nobody.
+    fn settle_key(&mut self) {
+        if std::mem::take(&mut self.signing) {
+            let user = self.user.clone().unwrap_or_default();
+            self.refuse(&user, AuthMethod::PublicKey, &LoginRefusal::NotProved, false);
+        }
+    }
+
     async fn verdict(&mut self, user: &str, proof: Proof) -> Verdict {
-        let start = Instant::now();
+        let mut start = Instant::now();
         self.requests += 1;
         if self.requests > MAX_REQUESTS || user.len() > MAX_USER {
             return Verdict::End;
+        }
+        if matches!(proof, Proof::Key { .. } | Proof::Certificate(_)) {
+            self.signing = false;
+        }
+        self.settle_key();
+        let goes_on = matches!(proof, Proof::Answers(_)) && self.user.as_deref() == Some(user);
+        if !goes_on && self.settle_interview() {
+            sleep_a_multiple(start, self.setup.logins.delay).await;
+            start = Instant::now();
         }
         self.identify(user);
         let (method, is_key) = match &proof {
@@ -204,7 +244,10 @@ impl Gate {
         };
         let mut end = false;
         let why = match self.weigh(user, method, proof).await {
-            Outcome::Sign => return Verdict::Sign,
+            Outcome::Sign => {
+                self.signing = true;
+                return Verdict::Sign;
+            }
             Outcome::Ask(questions) => return Verdict::Ask(questions),
             Outcome::Decided(LoginDecision::Accept, key) => {
                 match self.pass(user, method, Permissions::all(), key) {
@@ -239,8 +282,10 @@ impl Gate {
 }
 
 impl Drop for Gate {
-    /// A connection on which keys were refused, and nothing else came of it.
+    /// What was left off is refused; then a connection on which keys were refused, and nothing else came of it.
     fn drop(&mut self) {
+        self.settle_key();
+        self.settle_interview();
         if self.refused > 0 && !self.charged {
             self.charge();
         }
@@ -273,7 +318,8 @@ async fn sleep_a_multiple(start: Instant, delay: Duration) {
     while !wait.is_zero() && wait < start.elapsed() {
         wait = wait.saturating_mul(2);
     }
-    tokio::time::sleep_until(start + wait).await;
+    let end = start.checked_add(wait);
+    tokio::time::sleep_until(end.unwrap_or_else(|| start + LONGEST_DELAY)).await;
 }
 
 /// Enough of a name for a line of a log.

@@ -106,7 +106,8 @@ impl<D: Into<LoginDecision>> From<D> for InterviewStep {
 
 /// One peer's interview. A closure over the answers is one, too.
 ///
-/// It is made anew whenever the peer starts the method, and dropped when the peer turns to something else.
+/// It is made anew whenever the peer starts the method, and dropped when the peer turns to something else: that is a
+/// refused login, as is the end of the connection before the interview has decided.
 pub trait Interview: Send + 'static {
     /// Takes the answers of the last round, one for each question of it (none at the start), and says what comes next.
     ///

@@ -97,25 +97,27 @@ enum Unusable {
     NotAFile,
     #[error("it has more than {MAX_FILE} bytes")]
     TooLong,
-    #[error("{what} can be written by others than its owner; take that away with `chmod go-w {path}`")]
-    Writable { what: &'static str, path: String },
+    #[error("{0} can be written by others than its owner; take that away with `chmod go-w`")]
+    Writable(String),
+    #[error("{path} belongs to user {owner}, not to root or the user of this process")]
+    Foreign { path: String, owner: u32 },
 }
 
 fn read(path: &Path, strict: bool) -> Result<Vec<u8>, Unusable> {
+    let real = fs::canonicalize(path)?;
     // Opening a pipe would wait for somebody to write.
-    if !fs::metadata(path)?.is_file() {
+    if !fs::metadata(&real)?.is_file() {
         return Err(Unusable::NotAFile);
     }
-    let file = File::open(path)?;
+    let file = File::open(&real)?;
     let facts = file.metadata()?;
     if !facts.is_file() {
         return Err(Unusable::NotAFile);
     }
     if strict {
-        owner_only("it", path, &facts)?;
-        let real = fs::canonicalize(path)?;
-        if let Some(directory) = real.parent() {
-            owner_only("its directory", directory, &fs::metadata(directory)?)?;
+        only_ours(&real, &facts)?;
+        for directory in real.ancestors().skip(1) {
+            only_ours(directory, &fs::symlink_metadata(directory)?)?;
         }
     }
     let mut text = Vec::new();
@@ -123,18 +125,109 @@ fn read(path: &Path, strict: bool) -> Result<Vec<u8>, Unusable> {
     if u64::try_from(text.len()).is_ok_and(|len| len <= MAX_FILE) { Ok(text) } else { Err(Unusable::TooLong) }
 }
 
+/// Nobody but root and the user of this process can change it.
 #[cfg(unix)]
-fn owner_only(what: &'static str, path: &Path, facts: &fs::Metadata) -> Result<(), Unusable> {
-    use std::os::unix::fs::PermissionsExt;
+fn only_ours(path: &Path, facts: &fs::Metadata) -> Result<(), Unusable> {
+    use std::os::unix::fs::MetadataExt;
 
-    if facts.permissions().mode() & 0o022 == 0 {
-        return Ok(());
+    let (owner, mode, us) = (facts.uid(), facts.mode(), rustix::process::geteuid().as_raw());
+    if !is_trusted(owner, us) {
+        return Err(Unusable::Foreign { path: path.display().to_string(), owner });
     }
-    Err(Unusable::Writable { what, path: path.display().to_string() })
+    if is_shared(mode, facts.is_dir()) {
+        return Err(Unusable::Writable(path.display().to_string()));
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+const fn is_trusted(owner: u32, us: u32) -> bool {
+    owner == 0 || owner == us
+}
+
+/// Whether others can write it. What is in a sticky directory can be taken away by its owner only.
+#[cfg(unix)]
+const fn is_shared(mode: u32, directory: bool) -> bool {
+    mode & 0o022 != 0 && !(directory && mode & 0o1000 != 0)
 }
 
 #[cfg(not(unix))]
 #[allow(clippy::unnecessary_wraps, reason = "there are no such modes here")]
-fn owner_only(_what: &'static str, _path: &Path, _facts: &fs::Metadata) -> Result<(), Unusable> {
+fn only_ours(_path: &Path, _facts: &fs::Metadata) -> Result<(), Unusable> {
     Ok(())
+}
+
+#[cfg(unix)]
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_file_is_read_only_if_nobody_else_can_write_it_or_any_directory_above_it() {
+        let top = tempfile::tempdir().unwrap();
+        let (upper, lower) = (top.path().join("a"), top.path().join("a/b"));
+        fs::create_dir_all(&lower).unwrap();
+        let (file, link) = (lower.join("keys"), top.path().join("link"));
+        fs::write(&file, "x").unwrap();
+        symlink(&file, &link).unwrap();
+        for path in [&file, &lower, &upper] {
+            let good = if path.is_dir() { 0o755 } else { 0o600 };
+            mode(path, good);
+        }
+        let usable = || [&file, &link].map(|path| read(path, true).is_ok());
+        assert_eq!(usable(), [true; 2]);
+        for (path, good, bad) in [
+            (&file, 0o644, 0o664),
+            (&file, 0o644, 0o646),
+            (&lower, 0o755, 0o775),
+            (&upper, 0o755, 0o757),
+            (&upper, 0o755, 0o777),
+        ] {
+            mode(path, bad);
+            assert_eq!(usable(), [false; 2], "{} {bad:o}", path.display());
+            assert_eq!(read(&file, false).unwrap(), b"x");
+            mode(path, good);
+            assert_eq!(usable(), [true; 2]);
+        }
+        mode(&upper, 0o1777);
+        assert_eq!(usable(), [true; 2], "a sticky directory");
+    }
+
+    #[test]
+    fn only_what_root_and_we_own_is_trusted() {
+        assert!(is_trusted(0, 1000) && is_trusted(1000, 1000));
+        assert!(!is_trusted(1001, 1000) && !is_trusted(1000, 0));
+        assert!(is_shared(0o1666, false), "sticky means nothing for a file");
+    }
+
+    #[test]
+    fn a_file_or_a_directory_of_another_user_is_not_used() {
+        let top = tempfile::tempdir().unwrap();
+        let file = top.path().join("keys");
+        fs::write(&file, "x").unwrap();
+        mode(&file, 0o600);
+        // Only root can give a file away.
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        for path in [file.as_path(), top.path()] {
+            std::os::unix::fs::chown(path, Some(4321), None).unwrap();
+            assert!(matches!(read(&file, true), Err(Unusable::Foreign { owner: 4321, .. })));
+            assert_eq!(read(&file, false).unwrap(), b"x");
+            std::os::unix::fs::chown(path, Some(0), None).unwrap();
+        }
+        read(&file, true).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_opened() {
+        let top = tempfile::tempdir().unwrap();
+        assert!(matches!(read(top.path(), true), Err(Unusable::NotAFile)));
+    }
 }

@@ -11,6 +11,7 @@ use secrecy::SecretString;
 use super::attempt::{Contact, LoginAttempt};
 use super::authorized_keys::AuthorizedKeys;
 use super::decision::{LoginDecision, LoginRefusal};
+use super::gate::LONGEST_DELAY;
 use super::interview::{AnyInterview, Interview};
 use super::penalties::SourcePenalties;
 use super::requirement::Requirement;
@@ -66,6 +67,14 @@ impl Default for Logins {
 impl Logins {
     pub(in crate::server) fn check(&self) -> Result<(), ConfigError> {
         self.requirement()?;
+        if self.delay > LONGEST_DELAY {
+            let problem = "is longer than a day";
+            return Err(ConfigError::new(
+                "login_delay",
+                problem,
+                "give less; the login grace ends it anyway",
+            ));
+        }
         self.penalties.check()?;
         self.authorized_keys.iter().try_for_each(AuthorizedKeys::check)
     }

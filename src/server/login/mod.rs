@@ -36,7 +36,21 @@
 //! before is up to the callbacks: let them do the same work for a user they do not know.
 //!
 //! Where certificates are trusted, every key is asked to sign: russh shows of a certificate that is only offered nothing
-//! but the key in it.
+//! but the key in it. So where some users have a `cert-authority` line and others have none, an offered key tells which.
+//! To keep that to yourself, name the authorities with
+//! [`trusted_user_ca`](crate::DaemonConfig::trusted_user_ca): then every key is asked to sign, whoever the user is.
+//!
+//! # What russh refuses itself
+//!
+//! Some requests never reach a callback, a list, [`LoginStats`], the hook of
+//! [`on_login_failed`](crate::DaemonConfig::on_login_failed) or the source's penalties: a certificate that has expired,
+//! is not valid yet or is not signed well; a key in an unknown algorithm, and a signature in another one than was
+//! named, where the key was not offered before; a change of a password; a method that is not known here (`hostbased`);
+//! answers where nothing was asked. They are refused after a twentieth of the login delay, and use up the same number of
+//! attempts: [`max_auth_attempts`](crate::DaemonConfig::max_auth_attempts) of them end the connection.
+//!
+//! A wrong signature with a key that would be let in is refused by russh, too; it is noticed here with the next request or
+//! at the end of the connection, as [`LoginRefusal::NotProved`], and then it counts as any refused key.
 
 mod addresses;
 mod attempt;

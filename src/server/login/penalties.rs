@@ -11,12 +11,15 @@ use tokio::time::Instant;
 use super::addresses::canonical;
 use crate::error::ConfigError;
 
+/// Longer than any daemon runs, and short enough for every clock.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// What refused logins cost their source address.
 ///
 /// Each refused password or interview costs `per_failure`, and so does each connection that ends without a login after
 /// keys were refused. What an address has collected goes down with time. Once `bar_at` has no room for one more failure,
 /// new connections from it are closed at once, with one line that says why, until all of it is over. With the defaults
-/// that is so after 12 failures in a row.
+/// that is so after 12 failures at the same time, or 14 of a peer that waits for each answer: a refusal takes a second.
 ///
 /// IPv6 addresses count by their network of 64 bits. Behind a proxy or a NAT many users share an address: raise
 /// `bar_at`, or switch it [`off`](Self::off).
@@ -91,7 +94,7 @@ impl Penalties {
         Self { policy: RwLock::new(policy), sources: Mutex::default() }
     }
 
-    /// What has been collected stays.
+    /// What has been collected stays, and is looked at by the new policy: switched off, nobody is barred any more.
     pub(in crate::server) fn set_policy(&self, policy: SourcePenalties) {
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
     }
@@ -102,6 +105,9 @@ impl Penalties {
 
     /// Whether connections from this address are to be turned away.
     pub(in crate::server) fn is_barred(&self, ip: IpAddr) -> bool {
+        if self.policy().per_failure.is_zero() {
+            return false;
+        }
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         sources.get(&source(ip)).is_some_and(|source| source.barred && source.over > Instant::now())
     }
@@ -119,9 +125,9 @@ impl Penalties {
         }
         let source = sources.entry(key).or_insert(Source { over: now, barred: false });
         source.barred &= source.over > now;
-        let collected = source.over.saturating_duration_since(now) + policy.per_failure;
-        source.over = now + collected.min(policy.longest);
-        if collected + policy.per_failure > policy.bar_at && !source.barred {
+        let collected = source.over.saturating_duration_since(now).saturating_add(policy.per_failure);
+        source.over = now + collected.min(policy.longest).min(FOREVER);
+        if collected.saturating_add(policy.per_failure) > policy.bar_at && !source.barred {
             source.barred = true;
             drop(sources);
             tracing::warn!(source = %key, "too many refused logins; connections from there are turned away");
@@ -248,6 +254,27 @@ mod tests {
         let penalties = Penalties::new(SourcePenalties::off());
         (0..100).for_each(|_| penalties.failed(ip("10.0.0.1")));
         assert!(!penalties.is_barred(ip("10.0.0.1")) && penalties.sources.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_barred_gets_in_as_soon_as_penalties_are_switched_off() {
+        let penalties = penalties(10);
+        (0..3).for_each(|_| penalties.failed(ip("10.0.0.1")));
+        assert!(penalties.is_barred(ip("10.0.0.1")));
+        penalties.set_policy(SourcePenalties::off());
+        assert!(!penalties.is_barred(ip("10.0.0.1")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn times_without_end_are_no_panic() {
+        let (max, second) = (Duration::MAX, Duration::from_secs(1));
+        for (per_failure, bar_at, barred) in [(max, max, false), (second, max, false), (max, second, true)] {
+            let policy = SourcePenalties { per_failure, bar_at, longest: max, sources: 1 };
+            policy.check().unwrap();
+            let penalties = Penalties::new(policy);
+            (0..3).for_each(|_| penalties.failed(ip("10.0.0.1")));
+            assert_eq!(penalties.is_barred(ip("10.0.0.1")), barred, "{per_failure:?} {bar_at:?}");
+        }
     }
 
     #[test]

@@ -11,7 +11,8 @@ pub struct LoginStats {
     pub accepted: u64,
     /// Steps passed where more were required.
     pub partial: u64,
-    /// Proofs that were refused, offered keys included.
+    /// Proofs that were refused, offered keys included; without what
+    /// [russh refuses itself](crate::login#what-russh-refuses-itself).
     pub refused: u64,
     /// Connections that have used up their attempts.
     pub exhausted: u64,

@@ -13,6 +13,15 @@ use crate::error::ConfigError;
 use crate::transport::russh_common::AlgorithmLists;
 use crate::wire::keys::{Certificate, PrivateKey};
 
+/// Logins that are refused.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refusals {
+    /// So many end a connection; a first probe by the method `none` is not one.
+    pub(crate) most: usize,
+    /// No refusal is sent sooner after its request; the first `none` is answered at once.
+    pub(crate) time: Duration,
+}
+
 /// A daemon's configuration in russh's form, for all its connections.
 #[derive(Clone)]
 pub(crate) struct ServerSetup {
@@ -20,14 +29,13 @@ pub(crate) struct ServerSetup {
 }
 
 impl ServerSetup {
-    /// `max_failures` refused logins end a connection; a first probe by the method `none` is not one. A certificate
-    /// goes with the host key it names.
+    /// A certificate goes with the host key it names.
     pub(crate) fn new(
         host_keys: &[PrivateKey],
         host_certificates: &[Certificate],
         server_id: &str,
         methods: &[AuthMethod],
-        max_failures: usize,
+        refusals: Refusals,
         limits: &Limits,
         rekey: RekeyLimit,
     ) -> Result<Self, ConfigError> {
@@ -35,9 +43,10 @@ impl ServerSetup {
         let config = Config {
             server_id: SshId::Standard(format!("SSH-2.0-{server_id}").into()),
             methods: method_set(methods),
-            // Delays are the handler's affair: a refused key costs no time, a refused password does.
-            auth_rejection_time: Duration::ZERO,
-            auth_rejection_time_initial: None,
+            // Only the gate knows which delay is due. This one is for what russh refuses without asking it; it counts
+            // from the request, so what the gate has delayed already takes no longer.
+            auth_rejection_time: refusals.time,
+            auth_rejection_time_initial: Some(Duration::ZERO),
             keys: host_keys.to_vec(),
             certificates: host_certificates.to_vec(),
             limits: russh::Limits {
@@ -48,7 +57,7 @@ impl ServerSetup {
             window_size: limits.window,
             maximum_packet_size: limits.max_packet,
             preferred: AlgorithmLists::default().preferred()?,
-            max_auth_attempts: max_failures.saturating_add(1),
+            max_auth_attempts: refusals.most.saturating_add(1),
             inactivity_timeout: None,
             keepalive_interval: None,
             keepalive_max: 0,
