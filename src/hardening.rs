@@ -12,7 +12,7 @@
 //! | early random drop | 30 % from 10 on, rising to all at 64 | [`max_startups`] | the same | `refused_early` |
 //! | without a login, from one source | 16 | [`max_per_source`] | the same | `refused_per_source` |
 //! | connections from one source | 128 | [`max_connections_per_source`] | the same | `refused_per_source` |
-//! | refused logins from one source | barred after 12 in a row; 5 s each are forgotten | [`source_penalties`] | the same | `refused_barred` |
+//! | refused logins from one source | barred after 12 at once, or 14 one after the other; each is forgotten after 5 s | [`source_penalties`] | the same | `refused_barred` |
 //! | login grace, from the TCP connection on; nothing refreshes it | 120 s | [`login_grace`] | SSH_MSG_DISCONNECT between two messages, otherwise the connection is cut | `login_timeouts` |
 //! | version exchange, key exchange | 10 s, 30 s | [`timeouts`] | the connection is cut | `login_timeouts` |
 //! | refused logins on a connection | 6 | [`max_auth_attempts`] | further ones are refused without a look, then SSH_MSG_DISCONNECT | [`LoginStats`]`::exhausted` |
