@@ -109,12 +109,14 @@ impl Peer<'_> {
             Ok(conn) => conn,
             Err(end) => return end,
         };
+        let actor = conn.actor();
         // What has happened meanwhile is looked at first.
         life.mark_changed();
         loop {
             tokio::select! {
                 biased;
-                reason = conn.closed() => return SessionEnd::Ended(reason),
+                // Not before its channels: after a loss they may still be at what arrived, and count until then.
+                _ = actor.wait(None) => return SessionEnd::Ended(conn.closed().await),
                 () = self.session.kicked() => {
                     count(&self.house.tally.kicked);
                     conn.close().await;
