@@ -150,7 +150,8 @@ impl ServerChannel for Front {
                 return Ok(Next::Continue);
             }
         };
-        ctx.reply_request(answer.is_ok())?;
+        // Fails when the client has closed the channel; what it has said before that is still to come here.
+        let _ = ctx.reply_request(answer.is_ok());
         Ok(Next::Continue)
     }
 
@@ -176,7 +177,9 @@ impl ServerChannel for Front {
 
 impl Front {
     fn tell_back(&mut self, event: ChannelMsg, ctx: &mut ChannelContext<Self, ServerSide>) {
-        let told = match event {
+        // What fails here fails because the target's side has ended. All it has said before, its end included, is in the
+        // mailbox, and the client is to get it.
+        let _ = match event {
             ChannelMsg::Data { data_type, data } => {
                 self.back.cast(Tell::Data { data_type, data, credit: ctx.hold_credit() })
             }
@@ -193,9 +196,6 @@ impl Front {
             }
             _ => Ok(()),
         };
-        if told.is_err() {
-            ctx.close();
-        }
     }
 }
 
@@ -254,8 +254,9 @@ impl ClientChannel for Back {
             _ => return Ok(Next::Continue),
         };
         match self.front().await.map(|front| front.cast(tell)) {
-            Some(Ok(())) => Ok(Next::Continue),
-            Some(Err(_)) | None => Ok(Next::Stop),
+            // If it has ended, all it has said before is in the mailbox, and the target is to get it.
+            Some(_) => Ok(Next::Continue),
+            None => Ok(Next::Stop),
         }
     }
 

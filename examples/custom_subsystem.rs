@@ -19,19 +19,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::Parser;
 use futures::{SinkExt, StreamExt};
 use ractor_ssh::auth::{Auth, Identity};
+use ractor_ssh::bytes::BytesMut;
 use ractor_ssh::host_key::HostKeyPolicy;
 use ractor_ssh::wire::keys::{PrivateKey, PublicKey, generate_ed25519};
 use ractor_ssh::{
     BoxError, ChannelContext, ChannelMsg, Client, ClientConfig, Daemon, DaemonConfig, DaemonRef, Next,
     Router, ServerChannel, ServerSide,
 };
+use tokio_util::codec::{Decoder as _, LinesCodec};
 
 /// The name of the subsystem.
 const NAME: &str = "kv";
-/// Longer requests end the channel: what comes before the end of a line is kept.
+/// Longer requests, in bytes, end the channel: what comes before the end of a line is kept.
 const LONGEST: usize = 64 << 10;
 /// More keys are refused.
 const MOST_KEYS: usize = 10_000;
+/// Longer keys, in bytes, are refused. With [`MOST_KEYS`] of them, an answer to `keys` has less than 700 KB.
+const LONGEST_KEY: usize = 64;
+/// More is refused: bytes of all keys and values together.
+const MOST_BYTES: usize = 16 << 20;
 
 /// Serves a key-value store as an SSH subsystem.
 #[derive(Parser)]
@@ -47,12 +53,41 @@ struct Args {
     host_key: Option<PathBuf>,
 }
 
-type Store = Arc<Mutex<BTreeMap<String, String>>>;
+/// What is kept, and how many bytes that is.
+#[derive(Default)]
+struct Values {
+    by_key: BTreeMap<String, String>,
+    bytes: usize,
+}
+
+impl Values {
+    /// Keeps a value; says what is in the way if it does not.
+    fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        if key.len() > LONGEST_KEY {
+            return Err(format!("the key is longer than {LONGEST_KEY} bytes"));
+        }
+        let old = self.by_key.get(key).map(|old| key.len() + old.len());
+        if old.is_none() && self.by_key.len() >= MOST_KEYS {
+            return Err(format!("there are {MOST_KEYS} keys already"));
+        }
+        let bytes = self.bytes - old.unwrap_or(0) + key.len() + value.len();
+        if bytes > MOST_BYTES {
+            return Err(format!("there is no room, the limit is {MOST_BYTES} bytes"));
+        }
+        self.bytes = bytes;
+        self.by_key.insert(key.to_owned(), value.to_owned());
+        Ok(())
+    }
+}
+
+type Store = Arc<Mutex<Values>>;
 
 /// One channel: the beginning of a line, and the store that all have in common.
 struct KeyValue {
     store: Store,
-    partial: Vec<u8>,
+    lines: LinesCodec,
+    partial: BytesMut,
+    eof: bool,
 }
 
 impl KeyValue {
@@ -60,19 +95,37 @@ impl KeyValue {
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
         match (verb, rest.split_once(' ')) {
-            ("get", None) => store.get(rest).map_or("none".to_owned(), |value| format!("ok {value}")),
+            ("get", None) => store.by_key.get(rest).map_or("none".to_owned(), |value| format!("ok {value}")),
             ("keys", None) if rest.is_empty() => {
-                format!("ok {}", store.keys().cloned().collect::<Vec<_>>().join(" "))
+                format!("ok {}", store.by_key.keys().map(String::as_str).collect::<Vec<_>>().join(" "))
             }
-            ("set", Some((key, _))) if store.len() >= MOST_KEYS && !store.contains_key(key) => {
-                format!("error there are {MOST_KEYS} keys already")
-            }
-            ("set", Some((key, value))) => {
-                store.insert(key.to_owned(), value.to_owned());
-                "ok".to_owned()
-            }
+            ("set", Some((key, value))) => match store.set(key, value) {
+                Ok(()) => "ok".to_owned(),
+                Err(why) => format!("error {why}"),
+            },
             _ => "error say `set KEY VALUE`, `get KEY` or `keys`".to_owned(),
         }
+    }
+}
+
+impl KeyValue {
+    /// Answers while there is room for answers: a short request may have a long one, and a packet holds thousands.
+    /// Meanwhile no more data is delivered. A line that is too long, or is no UTF-8, ends the channel.
+    fn go_on(&mut self, ctx: &mut ChannelContext<Self, ServerSide>) -> Result<(), BoxError> {
+        while ctx.is_ready() {
+            let Some(line) = self.lines.decode(&mut self.partial)? else {
+                if self.eof {
+                    // Fails when the peer has closed the channel.
+                    let _ = ctx.exit(0);
+                }
+                return Ok(());
+            };
+            if ctx.send(self.answer(line.trim_end()) + "\n").is_err() {
+                return Ok(());
+            }
+        }
+        ctx.notify_when_ready();
+        Ok(())
     }
 }
 
@@ -87,16 +140,13 @@ impl ServerChannel for KeyValue {
         match msg {
             ChannelMsg::Data { data, .. } => {
                 self.partial.extend_from_slice(&data);
-                while let Some(end) = self.partial.iter().position(|byte| *byte == b'\n') {
-                    let line: Vec<u8> = self.partial.drain(..=end).collect();
-                    let answer = self.answer(String::from_utf8_lossy(&line).trim_end());
-                    ctx.send(answer + "\n")?;
-                }
-                if self.partial.len() > LONGEST {
-                    return Err("the request is too long".into());
-                }
+                self.go_on(ctx)?;
             }
-            ChannelMsg::Eof => ctx.exit(0)?,
+            ChannelMsg::Eof => {
+                self.eof = true;
+                self.go_on(ctx)?;
+            }
+            ChannelMsg::ReadyToSend => self.go_on(ctx)?,
             _ => {}
         }
         Ok(Next::Continue)
@@ -138,8 +188,12 @@ async fn start(
     authorized: PublicKey,
 ) -> Result<DaemonRef, BoxError> {
     let store = Store::default();
-    let routes =
-        Router::new().subsystem(NAME, move |_| KeyValue { store: Arc::clone(&store), partial: Vec::new() });
+    let routes = Router::new().subsystem(NAME, move |_| KeyValue {
+        store: Arc::clone(&store),
+        lines: LinesCodec::new_with_max_length(LONGEST),
+        partial: BytesMut::new(),
+        eof: false,
+    });
     let config = DaemonConfig::new(listen).host_key(host_key).router(routes);
     let config = config.public_key(move |_, key| {
         let yes = key.key_data() == authorized.key_data();

@@ -407,6 +407,7 @@ impl State {
     pub(super) fn close(&mut self, myself: &ActorRef<ConnectionMsg>, reason: ConnectionError) {
         if self.closing.is_some() {
             // Lost before, and channel actors are still at what arrived: now they have a deadline.
+            self.table.ports().iter().for_each(|port| port.cut_off());
             if self.deadline.is_none() {
                 self.deadline = Some(after(Instant::now(), self.args.timeouts.close));
                 self.tick(myself);
@@ -422,6 +423,7 @@ impl State {
         self.deadline = Some(after(Instant::now(), patience));
         for port in self.table.ports() {
             port.lost(reason.clone());
+            port.cut_off();
         }
         let transport = Arc::clone(&self.args.transport);
         tokio::spawn(async move {

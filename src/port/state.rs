@@ -90,6 +90,8 @@ pub(crate) struct Port {
     aborted: AtomicBool,
     /// The peer's CLOSE is here, or the connection is gone: no CLOSE of ours is needed.
     peer_closed: AtomicBool,
+    /// What has arrived is not to be waited for any more.
+    cut_off: SetOnce<()>,
     departure: std::sync::Mutex<Departure>,
     /// What the channel's actor was stopped for from outside.
     stop_note: OnceLock<Arc<str>>,
@@ -119,6 +121,7 @@ impl Port {
             abort: Notify::new(),
             aborted: AtomicBool::new(false),
             peer_closed: AtomicBool::new(false),
+            cut_off: SetOnce::new(),
             departure: std::sync::Mutex::new(Departure {
                 gone: false,
                 awaited: false,
@@ -173,6 +176,11 @@ impl Port {
     /// The connection is gone.
     pub(crate) fn lost(&self, error: ConnectionError) {
         self.over(CloseReason::Connection(error));
+    }
+
+    /// The connection is ended on our side: whoever is still at what has arrived is to stop.
+    pub(crate) fn cut_off(&self) {
+        let _ = self.cut_off.set(());
     }
 
     fn over(&self, reason: CloseReason) {
@@ -272,6 +280,17 @@ impl Port {
         self.close();
     }
 
+    /// Waits until what has arrived is not to be waited for any more: the channel was aborted, or its connection ended
+    /// on our side. A CLOSE of the peer and a loss are no such thing.
+    pub(crate) async fn until_cut_off(&self) {
+        self.cut_off.wait().await;
+    }
+
+    /// How long a graceful close may stand still.
+    pub(crate) const fn close_timeout(&self) -> Duration {
+        self.close_timeout
+    }
+
     /// Notes what the channel's actor is being stopped for; ractor does not tell it. Only the first note counts.
     pub(crate) fn note_stop(&self, reason: &str) {
         let _ = self.stop_note.set(reason.into());
@@ -303,6 +322,7 @@ impl Port {
     }
 
     fn hang_up(self: &Arc<Self>, reason: CloseReason) {
+        self.cut_off();
         let ended = self.outbox.end(reason, true);
         self.stop_driver();
         if ended.drive {

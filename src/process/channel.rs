@@ -99,8 +99,11 @@ impl ServerChannel for ProcessChannel {
             Ok(running) => self.running = Some(running),
             Err(Refusal { text, status }) => {
                 tracing::info!(%text, "no process was started");
-                ctx.send_typed(DataType::Stderr, format!("{text}{line_end}").into())?;
-                ctx.exit(status)?;
+                // They fail when the peer has closed the channel, and then there is nobody to tell.
+                let _ = ctx.send_typed(DataType::Stderr, format!("{text}{line_end}").into());
+                if let Err(error) = ctx.exit(status) {
+                    tracing::debug!(channel = %ctx.id(), %error, "a refusal came too late");
+                }
             }
         }
         Ok(())

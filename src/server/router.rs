@@ -119,8 +119,8 @@ impl Router {
     /// standard error as it goes, and returns the exit status (a `u32`, an [`ExitSignal`](crate::wire::ExitSignal) or
     /// an [`ExitStatus`]). Everything that was written goes out first, then the status, eof and close.
     ///
-    /// It runs beside its channel, and is dropped when that ends first. If it panics, the channel is closed without a
-    /// status. It does not see signals and new window sizes; who needs them writes a [`ServerChannel`].
+    /// It runs beside its channel. When that ends first, it may read what has arrived, and is dropped as
+    /// [`ServerStream`] says. If it panics, the channel is closed without a status. It does not see signals and new window sizes; who needs them writes a [`ServerChannel`].
     ///
     /// ```
     /// use ractor_ssh::Router;

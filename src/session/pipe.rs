@@ -42,7 +42,9 @@ impl<A> Inlet<A> {
 
     pub(super) fn poll_chunk(&mut self, cx: &Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
         ready!(self.poll_ahead(cx))?;
-        Poll::Ready(Ok(self.chunks.pop_front().map(|chunk| chunk.data)))
+        let data = self.chunks.pop_front().map(|chunk| chunk.data);
+        self.shared.note_consumed(data.as_ref().map_or(0, Bytes::len));
+        Poll::Ready(Ok(data))
     }
 
     pub(super) fn poll_fill(&mut self, cx: &Context<'_>) -> Poll<io::Result<&[u8]>> {
@@ -68,7 +70,9 @@ impl<A> Inlet<A> {
     /// The credit of a chunk goes back with its last byte.
     pub(super) fn consume(&mut self, bytes: usize) {
         let Some(chunk) = self.chunks.front_mut() else { return };
-        chunk.data.advance(bytes.min(chunk.data.len()));
+        let bytes = bytes.min(chunk.data.len());
+        chunk.data.advance(bytes);
+        self.shared.note_consumed(bytes);
         if chunk.data.is_empty() {
             self.chunks.pop_front();
         }
@@ -76,6 +80,11 @@ impl<A> Inlet<A> {
 
     pub(super) fn lost(&self) -> u64 {
         self.shared.lost(self.which)
+    }
+
+    #[cfg(feature = "server")]
+    pub(super) const fn shared(&self) -> &Arc<Shared<A>> {
+        &self.shared
     }
 
     pub(super) const fn which(&self) -> Which {

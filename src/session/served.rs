@@ -2,12 +2,15 @@
 //!
 //! Reading and writing are those of a client's [`ChannelStream`](super::ChannelStream). What differs is the end: the
 //! function's result is sent behind its output, so nothing here says eof when it is dropped.
+//!
+//! And what has arrived is the function's, also when the channel is over: see [`Served`].
 
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -19,7 +22,7 @@ use super::lane::{Chunk, Fate, Lane};
 use super::outlet::{Outlet, async_write};
 use super::pipe::{Inlet, async_read};
 use super::shared::{Shared, Which};
-use crate::error::{BoxError, CloseReason, SendError};
+use crate::error::{BoxError, CloseReason, RequestError, SendError};
 use crate::wire::codes::DataType;
 use crate::wire::request::ExitStatus;
 use crate::{ChannelContext, ChannelHandle, ChannelMsg, Next, ServerChannel, ServerSide};
@@ -38,6 +41,13 @@ use crate::{ChannelContext, ChannelHandle, ChannelMsg, Next, ServerChannel, Serv
 ///
 /// # Cancel safety
 /// What a write reported as taken is sent. Bytes are consumed only when a read returns them.
+///
+/// # The end
+/// When the peer closes the channel, or its connection is lost, writing fails, and what has arrived can still be read to
+/// its end. The function goes on for it: until it returns, or has read nothing for
+/// [`Timeouts::close`](crate::config::Timeouts::close) (10 s by default). It is dropped at once if nothing ever arrived
+/// or it dropped the reading half without a look, and when the channel is ended on this side: by an abort, for its
+/// budget, with its connection or the daemon. Until it has ended the channel counts as one of its connection.
 ///
 /// # Errors
 /// Reading fails after the last byte when the channel was lost before its eof; writing fails when it is closed.
@@ -87,6 +97,12 @@ impl ServerStream {
     /// The channel is closed, or eof was sent. The data comes back whole.
     pub async fn send(&mut self, data: impl Into<Bytes> + Send) -> Result<(), SendError> {
         self.outlet.send(data.into()).await
+    }
+
+    /// Resolves when the channel is over, and nothing can be sent any more. One at a time.
+    pub(crate) fn over(&self) -> impl Future<Output = ()> + Send + use<> {
+        let shared = Arc::clone(self.inlet.shared());
+        std::future::poll_fn(move |cx| shared.poll_over(cx))
     }
 
     /// Two halves that can be used and dropped apart.
@@ -163,12 +179,18 @@ async_read!(ServerReader, this => this.0);
 async_write!(ServerWriter, this => this.0);
 async_write!(ServerStderr, this => this.0);
 
-/// Runs a function on a channel: beside its actor, and dropped when the channel ends first.
+/// Runs a function on a channel, beside its actor.
+///
+/// When the channel is over before it, the actor stays for as long as the function reads what has arrived, so that the
+/// channel stays in its connection's table, and its bytes in the connection's account.
 pub(crate) struct Served<W> {
     work: Option<W>,
     shared: Arc<Shared<()>>,
-    task: Option<JoinHandle<()>>,
+    /// Says whether the function has returned; it may have panicked.
+    task: Option<JoinHandle<bool>>,
 }
+
+const PANICKED: &str = "the function on the channel panicked";
 
 /// The function has returned; `None` if it panicked.
 pub(crate) struct Done(Option<ExitStatus>);
@@ -178,6 +200,26 @@ impl<W> Served<W> {
         let shared = Shared::new(Lane::new(Fate::Pipe, 0), Lane::new(Fate::Discard, 0));
         Self { work: Some(work), shared, task: None }
     }
+
+    /// Lets the function come to its end as long as it reads. False if it has panicked.
+    async fn let_finish(&mut self, patience: Duration) -> bool {
+        let Some(task) = &mut self.task else { return true };
+        loop {
+            let before = self.shared.consumed();
+            if let Ok(ended) = tokio::time::timeout(patience, &mut *task).await {
+                return ended.unwrap_or(false);
+            }
+            if self.shared.consumed() == before {
+                tracing::debug!("a function that reads nothing is dropped, its channel is over");
+                return true;
+            }
+        }
+    }
+}
+
+/// Whether what has arrived can still be read: nobody on this side has ended the channel.
+const fn leaves_the_rest(reason: &CloseReason) -> bool {
+    matches!(reason, CloseReason::Peer | CloseReason::Connection(_))
 }
 
 impl<W, F> ServerChannel for Served<W>
@@ -195,7 +237,10 @@ where
         let channel = ctx.myself();
         self.task = Some(tokio::spawn(async move {
             let run = AssertUnwindSafe(async move { work(stream).await.into() });
-            let _ = channel.cast(Done(run.catch_unwind().await.ok()));
+            let status: Option<ExitStatus> = run.catch_unwind().await.ok();
+            let returned = status.is_some();
+            let _ = channel.cast(Done(status));
+            returned
         }));
         Ok(())
     }
@@ -210,7 +255,19 @@ where
                 self.shared.push(Which::Stdout, Chunk { data, _credit: ctx.hold_credit() });
             }
             ChannelMsg::Eof => self.shared.eof(),
-            ChannelMsg::Closed { reason } => self.shared.end(reason),
+            ChannelMsg::Closed { reason } => {
+                let finish = leaves_the_rest(&reason) && self.shared.is_awaited(Which::Stdout);
+                self.shared.end(reason);
+                if finish {
+                    let patience = ctx.close_timeout();
+                    let returned = tokio::select! {
+                        biased;
+                        () = ctx.until_cut_off() => true,
+                        returned = self.let_finish(patience) => returned,
+                    };
+                    returned.then_some(()).ok_or(PANICKED)?;
+                }
+            }
             _ => {}
         }
         Ok(Next::Continue)
@@ -221,9 +278,14 @@ where
         Done(status): Done,
         ctx: &mut ChannelContext<Self, ServerSide>,
     ) -> Result<Next, BoxError> {
-        let status = status.ok_or("the function on the channel panicked")?;
-        ctx.exit_with(status)?;
-        Ok(Next::Continue)
+        match ctx.exit_with(status.ok_or(PANICKED)?) {
+            // Closed by the peer, or by the function: there is nobody to tell, and what was queued before still goes.
+            Err(RequestError::Closed(reason)) => {
+                tracing::debug!(channel = %ctx.id(), %reason, "the end of a function came too late");
+                Ok(Next::Continue)
+            }
+            told => told.map(|()| Next::Continue).map_err(Into::into),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -63,7 +64,11 @@ struct State<A> {
 /// See the module. `A` is the address of a command's channel, to act on when the command is cancelled; what runs on a
 /// server's channel is cancelled by its actor, and keeps none.
 #[derive(Debug)]
-pub(super) struct Shared<A = ChannelRef<Process>>(Mutex<State<A>>);
+pub(super) struct Shared<A = ChannelRef<Process>> {
+    state: Mutex<State<A>>,
+    /// Bytes that readers have consumed.
+    consumed: AtomicU64,
+}
 
 impl<A> State<A> {
     const fn pair(&mut self, which: Which) -> (&mut Stream, &mut Stream) {
@@ -90,7 +95,7 @@ fn wake(wakers: impl IntoIterator<Item = Option<Waker>>) {
 impl<A> Shared<A> {
     pub(super) fn new(stdout: Lane, stderr: Lane) -> Arc<Self> {
         let stream = |lane| Stream { lane, reader: None };
-        Arc::new(Self(Mutex::new(State {
+        let state = Mutex::new(State {
             stdout: stream(stdout),
             stderr: stream(stderr),
             status: None,
@@ -102,7 +107,8 @@ impl<A> Shared<A> {
             started: false,
             cancelled: false,
             waiter: None,
-        })))
+        });
+        Arc::new(Self { state, consumed: AtomicU64::new(0) })
     }
 
     /// The channel is open. False when nobody wants it any more.
@@ -148,13 +154,28 @@ impl<A> Shared<A> {
         wake(wakers);
     }
 
+    /// Whether there is, or was, something in this stream for its reader: bytes, or its end. Not if nobody wanted any.
+    #[cfg(feature = "server")]
+    pub(super) fn is_awaited(&self, which: Which) -> bool {
+        let mut state = self.lock();
+        let eof = state.eof;
+        let lane = &state.pair(which).0.lane;
+        lane.was_read || (!lane.is_discarded() && (eof || lane.holds_something()))
+    }
+
+    /// How many bytes readers have consumed in all.
+    #[cfg(feature = "server")]
+    pub(super) fn consumed(&self) -> u64 {
+        self.consumed.load(Ordering::Relaxed)
+    }
+
     /// Something failed that ends the command. Only the first failure counts.
     pub(super) fn fail(&self, error: CommandError) {
         self.lock().failure.get_or_insert(error);
     }
 
     fn lock(&self) -> MutexGuard<'_, State<A>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -191,6 +212,11 @@ impl<A> Shared<A> {
         drop(state);
         drop(given_back);
         answer
+    }
+
+    /// A reader has consumed so many bytes.
+    pub(super) fn note_consumed(&self, bytes: usize) {
+        self.consumed.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Nobody will read this stream; what was turned into a capture stays.
