@@ -83,7 +83,7 @@ async fn slow_target() {
     eventually(|| served.daemon.sessions()[0].channels_open == 0).await;
 }
 
-/// Tells of its end, however it comes.
+/// Tells of the end of what holds it, however it comes.
 struct Told(mpsc::UnboundedSender<()>);
 
 impl Drop for Told {
@@ -92,23 +92,24 @@ impl Drop for Told {
     }
 }
 
-/// A daemon whose function reads when it may, and reports what came; one that says when its function is gone.
+/// A daemon whose function reads when it may, and reports what came; it says when it begins and when it is gone.
 struct Upload {
     served: Served,
     may_read: watch::Sender<bool>,
     reports: mpsc::UnboundedReceiver<(usize, Option<usize>, bool)>,
-    gone: mpsc::UnboundedReceiver<()>,
+    told: mpsc::UnboundedReceiver<()>,
 }
 
 impl Upload {
     async fn start(close: Duration) -> Self {
         let (may_read, reading) = watch::channel(false);
         let (report, reports) = mpsc::unbounded_channel();
-        let (tell, gone) = mpsc::unbounded_channel();
+        let (tell, begins_and_ends) = mpsc::unbounded_channel();
         let run = move |_, stream: ServerStream| {
             let (mut reading, report, told) = (reading.clone(), report.clone(), Told(tell.clone()));
             async move {
-                let _told = told;
+                // It runs.
+                let _ = told.0.send(());
                 let _ = reading.wait_for(|may| *may).await;
                 let _ = report.send(check(stream).await);
                 0
@@ -118,16 +119,17 @@ impl Upload {
         timeouts.close = close;
         let routes = Router::new().subsystem_fn(NAME, run);
         let served = Served::with(|config| config.router(routes).timeouts(timeouts)).await;
-        Self { served, may_read, reports, gone }
+        Self { served, may_read, reports, told: begins_and_ends }
     }
 
-    /// A client that has sent so much.
-    async fn sent(&self, size: usize) -> (Client, Channel) {
+    /// A client that has sent so much to a function that runs.
+    async fn sent(&mut self, size: usize) -> (Client, Channel) {
         let client = self.served.connect_plain().await;
         let mut channel = client.channel_open_session().await.unwrap();
         channel.request_subsystem(true, NAME).await.unwrap();
         // Its answer.
         while !matches!(soon(channel.wait()).await, Some(russh::ChannelMsg::Success)) {}
+        soon(self.told.recv()).await.unwrap();
         if size > 0 {
             soon(send(&channel, size)).await;
         }
@@ -165,7 +167,7 @@ async fn limit() {
     let (client, channel) = upload.sent(1 << 20).await;
     let began = Instant::now();
     soon(close(&client, channel)).await;
-    soon(upload.gone.recv()).await.unwrap();
+    soon(upload.told.recv()).await.unwrap();
     assert!(began.elapsed() >= LIMIT, "{:?}", began.elapsed());
     eventually(|| upload.served.daemon.sessions()[0].channels_open == 0).await;
 }
@@ -174,7 +176,7 @@ async fn nothing_sent() {
     let mut upload = Upload::start(FAR).await;
     let (client, channel) = upload.sent(0).await;
     soon(close(&client, channel)).await;
-    soon(upload.gone.recv()).await.unwrap();
+    soon(upload.told.recv()).await.unwrap();
 }
 
 async fn stop_after_close() {
@@ -183,7 +185,7 @@ async fn stop_after_close() {
     soon(close(&client, channel)).await;
     assert_eq!(upload.served.daemon.sessions()[0].channels_open, 1);
     soon(upload.served.daemon.stop()).await;
-    soon(upload.gone.recv()).await.unwrap();
+    soon(upload.told.recv()).await.unwrap();
     drop(client);
 }
 
@@ -193,7 +195,7 @@ async fn stop_after_loss() {
     drop((client, channel));
     eventually(|| upload.phase() == Some(Phase::Down)).await;
     soon(upload.served.daemon.stop()).await;
-    soon(upload.gone.recv()).await.unwrap();
+    soon(upload.told.recv()).await.unwrap();
 }
 
 async fn own_close() {
@@ -250,7 +252,8 @@ async fn ends_too_late() {
             let run = move |_, stream: ServerStream| {
                 let ended = Told(ended.clone());
                 async move {
-                    let _ended = ended;
+                    // It runs.
+                    let _ = ended.0.send(());
                     // It ends as soon as the channel is closed, before its actor has been told.
                     while stream.channel().closed().is_none() {
                         tokio::task::yield_now().await;
@@ -262,8 +265,9 @@ async fn ends_too_late() {
             let client = served.connect_plain().await;
             let channel = client.channel_open_session().await.unwrap();
             channel.exec(true, "x").await.unwrap();
+            soon(ends.recv()).await.unwrap();
             channel.close().await.unwrap();
-            let _ = soon(ends.recv()).await;
+            soon(ends.recv()).await.unwrap();
             soon(served.daemon.stop()).await;
         }
     });
