@@ -1,21 +1,24 @@
 //! `direct-tcpip` channels that lead to real ports, by OpenSSH's client and by ours.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::process::Stdio;
+use std::task::{Context, Poll, ready};
 
 use libtest_mimic::Trial;
-use ractor_ssh::Router;
-use ractor_ssh::config::ChannelOptions;
+use ractor_ssh::config::{ChannelOptions, Limits};
 use ractor_ssh::error::OpenError;
 use ractor_ssh::wire::codes::OpenFailureReason;
 use ractor_ssh::wire::open::OpenRequest;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use ractor_ssh::{Client, Router};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::kit::{Peer, peer_test};
 use crate::ours::Quiet;
 use crate::programs::{byte_at, piece, router};
-use crate::support::{Served, Ssh, soon};
+use crate::support::{Served, Ssh, eventually, soon};
 
 const NONE: [Peer; 0] = [];
 const SIZE: usize = 8 << 20;
@@ -29,6 +32,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("a_target_that_hangs_up_closes_the_channel", NONE, target_closes),
         peer_test("a_client_that_closes_hangs_up_on_the_target", NONE, client_closes),
         peer_test("a_target_that_reads_slowly_gets_everything", NONE, slow_target),
+        peer_test(
+            "what_a_target_said_before_it_stopped_reading_reaches_a_client_that_writes_on",
+            NONE,
+            early_answer,
+        ),
     ]
 }
 
@@ -154,5 +162,101 @@ async fn slow_target() {
     assert_eq!((check.seen, check.wrong), (SIZE, None));
     drop(target);
     soon(soon(sending).await.unwrap().finish()).await.unwrap();
+    soon(conn.close()).await;
+}
+
+/// A stream that reads only while it may.
+struct Gated {
+    io: DuplexStream,
+    open: watch::Receiver<bool>,
+    wait: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl AsyncRead for Gated {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        while !*self.open.borrow() {
+            let mut open = self.open.clone();
+            let wait = self.wait.get_or_insert_with(|| {
+                Box::pin(async move {
+                    let _ = open.wait_for(|open| *open).await;
+                })
+            });
+            ready!(wait.as_mut().poll(cx));
+            self.wait = None;
+        }
+        Pin::new(&mut self.io).poll_read(cx, into)
+    }
+}
+
+impl AsyncWrite for Gated {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        from: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, from)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// How many bytes the connection from one port of this machine to another has in its queues: to send, to read.
+fn queues(from: u16, to: u16) -> Option<(usize, usize)> {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let ends = format!(":{from:04X} 0100007F:{to:04X} ");
+    let line = table.lines().find(|line| line.contains(&ends))?;
+    let (out, arrived) = line.split_whitespace().nth(4)?.split_once(':')?;
+    let number = |hex| usize::from_str_radix(hex, 16).ok();
+    Some((number(out)?, number(arrived)?))
+}
+
+async fn early_answer() {
+    let (listener, addr) = listen().await;
+    let mut limits = Limits::server();
+    limits.outbound_budget = 16 << 10;
+    let options = ChannelOptions::new().high_water(1 << 10);
+    let served =
+        Served::with(|config| config.router(only(addr)).limits(limits).channel_options(options)).await;
+    let (ours, theirs) = tokio::io::duplex(4 << 10);
+    served.daemon.serve(theirs).unwrap();
+    let (gate, open) = watch::channel(true);
+    let io = Gated { io: ours, open, wait: None };
+    let conn = soon(Client::new(served.client_config()).connect_stream(io)).await.unwrap();
+    let mut stream = soon(conn.open_stream(to(addr), ChannelOptions::new())).await.unwrap();
+    let (mut target, relay) = soon(listener.accept()).await.unwrap();
+    // The target has something that it will never read, so that its end is a reset.
+    stream.write_all(b"request").await.unwrap();
+    soon(target.readable()).await.unwrap();
+    gate.send_replace(false);
+    // It answers until the relay has stopped reading: the client takes nothing.
+    let mut said = 0;
+    while queues(relay.port(), addr.port()).unwrap().1 < 16 << 10 {
+        target.write_all(&piece(said, 4 << 10)).await.unwrap();
+        said += 4 << 10;
+        // All of it is the relay's to read, or read.
+        eventually(|| queues(addr.port(), relay.port()).unwrap().0 == 0).await;
+    }
+    drop(target);
+    // The client writes on, and the relay finds that the target is gone.
+    stream.write_all(&piece(0, 256 << 10)).await.unwrap();
+    eventually(|| {
+        let heard = served.daemon.sessions()[0].bytes_in > 256 << 10;
+        heard && queues(relay.port(), addr.port()).is_none()
+    })
+    .await;
+    gate.send_replace(true);
+    let mut answer = Vec::new();
+    soon(stream.read_to_end(&mut answer)).await.unwrap();
+    assert!(answer == piece(0, said), "{} bytes of {said}", answer.len());
     soon(conn.close()).await;
 }

@@ -27,6 +27,7 @@ mod host_keys;
 mod idle;
 #[path = "../kit/mod.rs"]
 mod kit;
+mod late_reads;
 mod life;
 mod limits;
 mod login_keys;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         life::trials(),
         routes::trials(),
         exits::trials(),
+        late_reads::trials(),
         session_limits::trials(),
         forwards::trials(),
         bastion::trials(),
