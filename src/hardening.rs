@@ -57,6 +57,9 @@
 //! | window, packet | 2 MiB, 32 KiB | [`limits`] | | |
 //! | each event in a queue | 128 bytes beside its payload | | counted as received | |
 //!
+//! What is there without any payload, measured with a thousand connections on x86-64: about 70 KiB a connection, and 22 KiB
+//! more a channel with an echoing behaviour, in the daemon's process.
+//!
 //! # Processes and files
 //!
 //! | limit | default | set by | beyond it | counted in |

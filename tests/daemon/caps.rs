@@ -1,6 +1,6 @@
 //! How many connections there may be, and what those hear that are too many.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 use ractor_ssh::{Client, ServeError};
@@ -25,6 +25,12 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("streams_without_an_address_count_for_no_place", NONE, no_address),
         peer_test("a_stream_that_is_given_and_one_too_many_is_told", NONE, served_stream_is_told),
         peer_test("a_hundred_stuck_peers_delay_no_login", NONE, stuck_neighbours),
+        peer_test(
+            "a_hundred_stuck_peers_delay_a_login_by_less_than_its_own_time",
+            NONE,
+            stuck_neighbours_measured,
+        )
+        .with_ignored_flag(true),
         peer_test("peers_that_stop_after_hello_go_and_the_daemon_stays_usable", NONE, stop_after_hello),
         peer_test("ssh_that_is_one_too_many_is_told", [Peer::OpenSshClient], ssh_is_told),
         peer_test("wrong_caps_are_refused_by_field", NONE, wrong_caps),
@@ -176,6 +182,36 @@ async fn no_address() {
 }
 
 /// The login needs nothing of the stuck ones: all of them are still there, with all of their time, when it is done.
+/// Prints how long a login takes, alone and beside a hundred that do not come to an end.
+async fn stuck_neighbours_measured() {
+    const LOGINS: usize = 41;
+    let served = Served::with(|config| {
+        config.router(router()).max_startups(NO_LIMIT, 0, 200).max_per_source(NO_LIMIT)
+    })
+    .await;
+    let median = async || {
+        let mut took = Vec::new();
+        for _ in 0..LOGINS {
+            let start = Instant::now();
+            let conn = soon(served.connect()).await;
+            took.push(start.elapsed());
+            soon(conn.close()).await;
+        }
+        took.sort_unstable();
+        took[LOGINS / 2]
+    };
+    let alone = median().await;
+    let mut stuck = Vec::new();
+    for _ in 0..100 {
+        let mut stream = greeted(&served).await;
+        tokio::io::AsyncWriteExt::write_all(&mut stream, b"SSH-2.0-stuck\r\n").await.unwrap();
+        stuck.push(stream);
+    }
+    let beside = median().await;
+    println!("a login takes {alone:?}, beside {} stuck ones {beside:?} (medians of {LOGINS})", stuck.len());
+    assert!(beside <= alone * 2, "delayed by more than a login's own time: {alone:?}, {beside:?}");
+}
+
 async fn stuck_neighbours() {
     const STUCK: usize = 100;
     let served = Served::with(|config| {
