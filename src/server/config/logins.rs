@@ -117,7 +117,7 @@ impl DaemonConfig {
     /// Sets how long a peer may take from the TCP connection to a successful login, whatever it sends meanwhile.
     /// Default 120 s.
     ///
-    /// The time from the key exchange to the login has a limit of its own, [`Timeouts::auth`](crate::Timeouts), 120 s
+    /// The time from the key exchange to the login has a limit of its own, [`Timeouts::auth`](crate::config::Timeouts), 120 s
     /// by default: for a longer grace, raise that, too, with [`timeouts`](Self::timeouts).
     #[must_use]
     pub const fn login_grace(mut self, limit: Duration) -> Self {
