@@ -35,6 +35,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("new_options_are_for_new_connections_only", NONE, reconfigure),
         peer_test("ssh_gets_the_banner_of_the_day", [Peer::OpenSshClient], new_banner),
         peer_test("a_connected_stream_is_served_without_any_listener", NONE, served_stream),
+        peer_test("five_connected_streams_are_served_at_once", NONE, served_streams),
         peer_test("a_unix_socket_is_listened_on_and_gone_afterwards", NONE, unix_socket),
         peer_test("a_stale_unix_socket_is_replaced_and_anything_else_is_not", NONE, unix_in_the_way),
     ]
@@ -269,6 +270,22 @@ async fn served_stream() {
     let sessions = served.daemon.sessions();
     assert_eq!((sessions.len(), sessions[0].id, sessions[0].peer), (1, id, None));
     soon(conn.close()).await;
+    soon(served.daemon.stop()).await;
+}
+
+/// OTP: start_shell_sock_daemon_exec_multi.
+async fn served_streams() {
+    let (config, host_key, identity) = set_up(DaemonConfig::unbound().router(router()));
+    let served = Served { daemon: Daemon::start(config).await.unwrap(), host_key, identity };
+    let serving = (0..5).map(|_| async {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        served.daemon.serve(theirs).unwrap();
+        let config = served.client_config().port(22);
+        soon(Client::new(config).connect_stream(ours)).await.unwrap()
+    });
+    let connections = futures::future::join_all(serving).await;
+    futures::future::join_all(connections.iter().map(assert_works)).await;
+    assert_eq!(served.daemon.sessions().len(), 5);
     soon(served.daemon.stop()).await;
 }
 

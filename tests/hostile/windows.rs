@@ -17,6 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         alone("a_window_overrun_on_a_channel_that_nothing_runs_on_costs_the_budget", overrun_unused),
         test("a_window_that_grows_beyond_32_bits_stays_there", overflow),
         test("a_window_of_nothing_stops_that_channel_alone", nothing),
+        alone("packets_of_nothing_harm_only_who_wants_them", no_packet),
         test("the_largest_window_and_packet_are_taken_as_they_are", everything),
         alone("a_peer_that_never_reads_costs_the_outbound_mark_until_the_write_stall", deaf),
         alone("answers_that_nobody_reads_cost_no_more_than_the_write_buffer", unread_answers),
@@ -88,6 +89,23 @@ async fn overflow() {
     peer.send(to_channel(number::CHANNEL_CLOSE, chan.theirs)).await.unwrap();
     peer.closed(chan).await.unwrap();
     peer.echo(sibling).await.unwrap();
+}
+
+/// OTP: packet_size_zero. Nothing can be sent in packets of nothing; russh ends the connection of a peer that wants it.
+async fn no_packet() {
+    let target = Target::start().await;
+    let mut bystander = target.bystander().await;
+    for window in [0, 1, 1 << 20] {
+        let (mut peer, _) = target.guest().await;
+        let memory = Memory::now();
+        if let Ok(Ok(chan)) = peer.try_open("session", window, 0).await
+            && peer.send(request(chan.theirs, "exec", true).string("pour")).await.is_ok()
+        {
+            let _ = peer.answers().await;
+        }
+        bystander.lives().await;
+        memory.grew_at_most(16);
+    }
 }
 
 async fn nothing() {
