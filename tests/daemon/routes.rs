@@ -35,6 +35,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("a_slow_open_stalls_no_sibling", NONE, slow_open),
         peer_test("a_route_that_never_decides_refuses_at_the_request_timeout", NONE, endless_route),
         peer_test("a_route_whose_channel_is_closed_stops_deciding", NONE, closed_meanwhile),
+        peer_test("who_hears_a_late_no_can_ask_for_something_else_at_once", NONE, late_no),
         peer_test("an_async_route_that_panics_refuses_and_harms_nothing", NONE, panicking_decision),
         peer_test(
             "an_opener_that_goes_before_its_open_is_decided_leaks_nothing",
@@ -275,6 +276,24 @@ async fn closed_meanwhile() {
     soon(dropped.recv()).await.unwrap();
     assert!(matches!(soon(request).await.unwrap(), Err(RequestError::Closed(_))));
     open_when_free(&conn).await;
+    soon(conn.close()).await;
+}
+
+async fn late_no() {
+    let served = Served::start(router().decide(|_| async {
+        tokio::task::yield_now().await;
+        Route::refuse()
+    }))
+    .await;
+    let conn = served.connect().await;
+    for _ in 0..200 {
+        let channel = conn.session_channel(Quiet).await.unwrap();
+        let refused = soon(channel.shell()).await;
+        assert!(matches!(refused, Err(RequestError::Refused { .. })), "{refused:?}");
+        soon(channel.exec("cat")).await.unwrap();
+        channel.close();
+        soon(channel.wait()).await;
+    }
     soon(conn.close()).await;
 }
 

@@ -204,13 +204,20 @@ impl Routed {
                             gauges.refuse_request();
                         }
                         let start = choice.ok().and_then(Result::ok);
-                        // The answer goes first, then what the behaviour says.
-                        let _ = port.push(Outgoing::Reply { success: start.is_some() });
+                        let answer = Outgoing::Reply { success: start.is_some() };
                         match (start, waiting) {
-                            (Some(start), Some(waiting)) => drop(waiting.send(start)),
-                            // Something else may be asked for.
-                            (None, waiting) => *lock(&chosen) = waiting,
-                            (Some(_), None) => {}
+                            // The answer goes first, then what the behaviour says.
+                            (Some(start), Some(waiting)) => {
+                                let _ = port.push(answer);
+                                drop(waiting.send(start));
+                            }
+                            // Who hears a no may ask for something else at once.
+                            (None, waiting) => {
+                                *lock(&chosen) = waiting;
+                                let _ = port.push(answer);
+                            }
+                            // Nothing waits for it.
+                            (Some(_), None) => drop(port.push(Outgoing::Reply { success: false })),
                         }
                     }
                     .boxed(),

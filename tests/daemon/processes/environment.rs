@@ -107,7 +107,7 @@ async fn panicking_hook() {
     let failed = soon(conn.exec("panic").output()).await.unwrap();
     assert_eq!(failed.status.code(), None);
     assert_eq!(soon(bystander).await.unwrap().unwrap().stdout_text(), "fine\n");
-    assert_eq!(processes.running(), 0);
+    soon(processes.ended()).await;
     soon(conn.close()).await;
 }
 
