@@ -1,7 +1,7 @@
 //! Every limit, its default, what a peer sees of it, and where it is counted. There is no code here.
 //!
 //! Nothing has to be set to be safe: a daemon lets nobody in and runs nothing until it is told to, and everything below
-//! is on. Raise what your users need, and lower what they do not.
+//! is on, but the greatest age of a connection. Raise what your users need, and lower what they do not.
 //!
 //! # Before the login
 //!

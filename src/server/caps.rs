@@ -2,14 +2,11 @@
 //! connection takes from it goes back when it is dropped.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::ServeError;
+use super::source::Source;
 use crate::error::ConfigError;
-
-/// The part of an IPv6 address that says where it is: one host has as many addresses as it likes in the rest.
-const IPV6_PREFIX: u128 = u128::MAX << 64;
 
 /// The limits. As many as [`usize::MAX`] are no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,19 +83,6 @@ impl Startups {
         // Below 100, as `over` is less than `span`.
         let more = (100 - self.rate.min(100)) as usize * over / span;
         self.rate + u32::try_from(more).unwrap_or(100)
-    }
-}
-
-/// Where a connection comes from: an IPv4 address, or the first half of an IPv6 address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Source(IpAddr);
-
-impl Source {
-    pub(super) fn of(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from(u128::from(address) & IPV6_PREFIX)),
-            v4 @ IpAddr::V4(_) => v4,
-        })
     }
 }
 

@@ -28,10 +28,13 @@ use crate::error::ConfigError;
 /// use ractor_ssh::wire::keys::generate_ed25519;
 /// use ractor_ssh::{Daemon, DaemonConfig, ExecOutput, Router};
 ///
-/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// # async fn example(known: ractor_ssh::wire::keys::PublicKey) -> Result<(), Box<dyn std::error::Error>> {
 /// let config = DaemonConfig::new(([127, 0, 0, 1], 0))
 ///     .host_key(generate_ed25519())
-///     .public_key(|attempt, key| async move { attempt.user == "ci" && key == known_key() })
+///     .public_key(move |attempt, key| {
+///         let yes = attempt.user == "ci" && key == known;
+///         async move { yes }
+///     })
 ///     .router(Router::new().exec_fn(|request| async move {
 ///         ExecOutput::ok(format!("you said {}\n", request.command()))
 ///     }));
@@ -40,7 +43,6 @@ use crate::error::ConfigError;
 /// daemon.stop().await;
 /// # Ok(())
 /// # }
-/// # fn known_key() -> ractor_ssh::wire::keys::PublicKey { unimplemented!() }
 /// ```
 #[derive(Debug)]
 #[non_exhaustive]

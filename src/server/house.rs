@@ -8,12 +8,13 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::caps::{Caps, Source};
+use super::caps::Caps;
 use super::config::DaemonConfig;
 use super::error::ServeError;
 use super::login::{Counters, Penalties};
 use super::peer::{Plan, attend};
 use super::session::{Addresses, Registry, SessionId};
+use super::source::Source;
 use super::tally::{DaemonInfo, Tally, count};
 use super::turn_away::{AT_A_TIME, turn_away};
 use crate::error::ConfigError;

@@ -21,6 +21,7 @@ mod request;
 mod router;
 mod session;
 mod session_limits;
+mod source;
 mod tally;
 mod tree;
 mod turn_away;

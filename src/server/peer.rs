@@ -160,7 +160,7 @@ impl Peer<'_> {
         tokio::select! {
             biased;
             _ = actor.wait(None) => return,
-            () = self.session.kicked() => {}
+            () = self.session.kicked() => count(&self.house.tally.kicked),
             () = no_more => {}
         }
         conn.close().await;

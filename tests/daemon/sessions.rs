@@ -121,6 +121,7 @@ async fn abandoned() {
     assert_eq!(told, "Too many connections\r\n");
     assert!(served.daemon.kick(served.daemon.sessions()[0].id));
     eventually(|| served.daemon.sessions().is_empty()).await;
+    assert_eq!(served.daemon.info().counters.kicked, 1);
     soon(served.connect().await.close()).await;
 }
 

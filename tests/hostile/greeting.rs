@@ -59,8 +59,8 @@ async fn impatient() -> (Target, Duration) {
 async fn half() {
     let (target, limit) = impatient().await;
     for bytes in [&b""[..], b"S", b"SSH-2.0-no line end"] {
-        let mut peer = Peer::connect(target.addr()).await;
         let start = Instant::now();
+        let mut peer = Peer::connect(target.addr()).await;
         peer.send_raw(bytes).await.unwrap();
         peer.until_closed().await;
         let kept = start.elapsed();
@@ -71,8 +71,8 @@ async fn half() {
 
 async fn trickle() {
     let (target, limit) = impatient().await;
-    let mut peer = Peer::connect(target.addr()).await;
     let start = Instant::now();
+    let mut peer = Peer::connect(target.addr()).await;
     peer.send_raw(b"SSH-2.0-").await.unwrap();
     while peer.send_raw(b"x").await.is_ok() && !peer.ends_within(Duration::from_millis(20)).await {}
     let kept = start.elapsed();

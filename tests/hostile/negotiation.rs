@@ -277,8 +277,8 @@ async fn standstill() {
     .await;
     let honest = frame(&Lists::honest(&Role::Client).payload().0);
     for bytes in [&[][..], &honest[..7], &honest[..], &frame(&[number::IGNORE, 0, 0, 0, 0])] {
-        let mut peer = Peer::greeted(target.addr()).await;
         let start = Instant::now();
+        let mut peer = Peer::greeted(target.addr()).await;
         peer.send_raw(bytes).await.unwrap();
         let _ = peer.until_gone().await;
         let kept = start.elapsed();

@@ -225,8 +225,8 @@ async fn grace() {
         Payload::new(number::SERVICE_REQUEST).string("ssh-userauth"),
     ];
     for payload in noise {
-        let mut peer = Peer::connect(target.addr()).await;
         let start = Instant::now();
+        let mut peer = Peer::connect(target.addr()).await;
         peer.greet().await.unwrap();
         Exchange::run(&mut peer).await.unwrap();
         peer.ask_for_authentication().await.unwrap();
@@ -239,8 +239,8 @@ async fn grace() {
 
 async fn rekeying_for_time() {
     let (target, grace) = brief().await;
-    let mut peer = Peer::connect(target.addr()).await;
     let start = Instant::now();
+    let mut peer = Peer::connect(target.addr()).await;
     peer.greet().await.unwrap();
     Exchange::run(&mut peer).await.unwrap();
     while Exchange::run(&mut peer).await.is_ok() {

@@ -13,11 +13,6 @@ const MAPPED: &str = "::ffff:";
 /// How many bits of a network come before the IPv4 address in it.
 const MAPPED_BITS: u8 = 96;
 
-/// A peer's address as lists are matched with it: an IPv4 address inside an IPv6 one is taken out.
-pub(super) fn canonical(ip: IpAddr) -> IpAddr {
-    ip.to_canonical()
-}
-
 /// The patterns of `from=`: addresses, networks, wildcards, each of them negated with `!`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Patterns(Vec<Pattern>);
@@ -65,7 +60,7 @@ impl Patterns {
 
     /// Whether an address is meant. One negated match rules it out, whatever else matches.
     pub(super) fn matches(&self, ip: IpAddr) -> bool {
-        let ip = canonical(ip);
+        let ip = ip.to_canonical();
         let text = ip.to_string();
         let mut hits = self.0.iter().filter(|pattern| pattern.what.matches(ip, &text)).peekable();
         hits.peek().is_some() && hits.all(|pattern| !pattern.negated)
@@ -83,7 +78,7 @@ impl What {
 
 /// The networks of `source-address`: no wildcards, no negation.
 pub(super) fn in_networks(list: &str, ip: IpAddr) -> Result<bool, String> {
-    let ip = canonical(ip);
+    let ip = ip.to_canonical();
     let mut hit = false;
     for item in list.split(',') {
         let network = network(item)?.ok_or_else(|| format!("has `{item}`, which is no address"))?;

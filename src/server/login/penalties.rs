@@ -2,14 +2,14 @@
 //! turned away until the time is over.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::addresses::canonical;
 use crate::error::ConfigError;
+use crate::server::source::Source;
 
 /// Longer than any daemon runs, and short enough for every clock.
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
@@ -79,11 +79,11 @@ impl SourcePenalties {
 #[derive(Debug)]
 pub(in crate::server) struct Penalties {
     policy: RwLock<SourcePenalties>,
-    sources: Mutex<HashMap<IpAddr, Source>>,
+    sources: Mutex<HashMap<Source, Debt>>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Source {
+struct Debt {
     /// When all it has collected is over.
     over: Instant,
     barred: bool,
@@ -109,7 +109,7 @@ impl Penalties {
             return false;
         }
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        sources.get(&source(ip)).is_some_and(|source| source.barred && source.over > Instant::now())
+        sources.get(&Source::of(ip)).is_some_and(|debt| debt.barred && debt.over > Instant::now())
     }
 
     /// A login from this address was refused.
@@ -118,17 +118,17 @@ impl Penalties {
         if policy.per_failure.is_zero() {
             return;
         }
-        let (now, key) = (Instant::now(), source(ip));
+        let (now, key) = (Instant::now(), Source::of(ip));
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         if !sources.contains_key(&key) {
             make_room(&mut sources, policy.sources, now);
         }
-        let source = sources.entry(key).or_insert(Source { over: now, barred: false });
-        source.barred &= source.over > now;
-        let collected = source.over.saturating_duration_since(now).saturating_add(policy.per_failure);
-        source.over = now + collected.min(policy.longest).min(FOREVER);
-        if collected.saturating_add(policy.per_failure) > policy.bar_at && !source.barred {
-            source.barred = true;
+        let debt = sources.entry(key).or_insert(Debt { over: now, barred: false });
+        debt.barred &= debt.over > now;
+        let collected = debt.over.saturating_duration_since(now).saturating_add(policy.per_failure);
+        debt.over = now + collected.min(policy.longest).min(FOREVER);
+        if collected.saturating_add(policy.per_failure) > policy.bar_at && !debt.barred {
+            debt.barred = true;
             drop(sources);
             tracing::warn!(source = %key, "too many refused logins; connections from there are turned away");
         }
@@ -139,32 +139,21 @@ impl Penalties {
     pub(super) fn failures(&self, ip: IpAddr) -> u128 {
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         let left =
-            sources.get(&source(ip)).map(|source| source.over.saturating_duration_since(Instant::now()));
+            sources.get(&Source::of(ip)).map(|debt| debt.over.saturating_duration_since(Instant::now()));
         left.unwrap_or_default().as_millis().div_ceil(self.policy().per_failure.as_millis())
     }
 }
 
-fn make_room(sources: &mut HashMap<IpAddr, Source>, most: usize, now: Instant) {
+fn make_room(sources: &mut HashMap<Source, Debt>, most: usize, now: Instant) {
     if sources.len() < most {
         return;
     }
-    sources.retain(|_, source| source.over > now);
+    sources.retain(|_, debt| debt.over > now);
     while sources.len() >= most {
-        let Some(first) = sources.iter().min_by_key(|(_, source)| source.over).map(|(ip, _)| *ip) else {
+        let Some(first) = sources.iter().min_by_key(|(_, debt)| debt.over).map(|(source, _)| *source) else {
             return;
         };
         sources.remove(&first);
-    }
-}
-
-/// What addresses are counted by.
-fn source(ip: IpAddr) -> IpAddr {
-    match canonical(ip) {
-        IpAddr::V6(ip) => {
-            let [a, b, c, d, ..] = ip.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        v4 => v4,
     }
 }
 

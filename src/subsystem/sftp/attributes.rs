@@ -3,10 +3,9 @@
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::SystemTime;
 
 use cap_std::fs::{Dir, Metadata, MetadataExt, OpenOptions};
-use chrono::{DateTime, Utc};
+use jiff::Timestamp;
 use russh_sftp::protocol::FileAttributes;
 
 use super::failure::{Failure, Outcome};
@@ -119,15 +118,15 @@ fn seconds(time: i64) -> u32 {
 /// A line as `ls -l` writes it, with numbers for owner and group, and times in UTC.
 pub(super) fn long_name(name: &str, found: &Metadata) -> String {
     let (mode, links, size) = (mode_text(found.mode()), found.nlink(), found.len());
-    let (uid, gid, date) = (found.uid(), found.gid(), date_text(found.mtime(), SystemTime::now().into()));
+    let (uid, gid, date) = (found.uid(), found.gid(), date_text(found.mtime(), Timestamp::now()));
     format!("{mode} {links:>4} {uid:<8} {gid:<8} {size:>8} {date} {name}")
 }
 
-fn date_text(seconds: i64, now: DateTime<Utc>) -> String {
-    let Some(date) = DateTime::from_timestamp(seconds, 0) else { return "?".to_owned() };
-    let age = now.timestamp().saturating_sub(seconds);
+fn date_text(seconds: i64, now: Timestamp) -> String {
+    let Ok(date) = Timestamp::from_second(seconds) else { return "?".to_owned() };
+    let age = now.as_second().saturating_sub(seconds);
     let recent = (0..HALF_A_YEAR).contains(&age);
-    date.format(if recent { "%b %e %H:%M" } else { "%b %e  %Y" }).to_string()
+    date.strftime(if recent { "%b %e %H:%M" } else { "%b %e  %Y" }).to_string()
 }
 
 fn mode_text(mode: u32) -> String {
@@ -175,7 +174,7 @@ mod tests {
 
     #[test]
     fn recent_files_show_the_time_and_others_the_year() {
-        let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+        let now = Timestamp::from_second(1_700_000_000).unwrap();
         assert_eq!(date_text(1_699_999_000, now), "Nov 14 21:56");
         assert_eq!(date_text(1_600_000_000, now), "Sep 13  2020");
         assert_eq!(date_text(1_700_100_000, now), "Nov 16  2023");
