@@ -171,6 +171,40 @@ impl Default for RekeyLimit {
     }
 }
 
+/// When a connection ends although both sides are well. Everything is as good as never by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LifeLimits {
+    /// So long after it came up, if no channel was opened.
+    pub(crate) first_channel: Duration,
+    /// So long after its last channel ended.
+    pub(crate) unused: Duration,
+    /// So long after it came up, whatever it does.
+    pub(crate) lifetime: Duration,
+}
+
+impl Default for LifeLimits {
+    fn default() -> Self {
+        Self { first_channel: Duration::MAX, unused: Duration::MAX, lifetime: Duration::MAX }
+    }
+}
+
+impl LifeLimits {
+    /// Names the first limit of 0, which nothing could meet.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let limits = [
+            ("initial_idle_timeout", self.first_channel),
+            ("idle_timeout", self.unused),
+            ("max_lifetime", self.lifetime),
+        ];
+        match limits.into_iter().find(|(_, limit)| limit.is_zero()) {
+            Some((field, _)) => {
+                Err(ConfigError::new(field, "is 0", "give a time, Duration::MAX for no limit"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 /// Bounds on what one connection may hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -253,9 +287,9 @@ impl Limits {
 pub enum SlowConsumer {
     /// Unread bytes count against the connection. When they reach its budget, the whole connection stops
     /// reading until some are consumed; a channel that held more than its receive budget for the stall
-    /// timeout in total is ended with `Stalled`. A consumer that is slow but alive slows its connection to
-    /// its own pace; alone on its connection, it may be as slow as it likes, and is ended only when it took
-    /// nothing for the stall timeout.
+    /// timeout in total, and took less than that budget meanwhile, is ended with `Stalled`. A consumer that is
+    /// slow but alive slows its connection to its own pace; alone on its connection, it may be as slow as it
+    /// likes, and is ended only when it took nothing for the stall timeout.
     #[default]
     Pause,
     /// The channel is ended as soon as it holds more than its receive budget.

@@ -101,9 +101,27 @@ pub enum ConnectionError {
         /// The limit that was reached.
         after: Duration,
     },
+    /// It had no channel for too long, and we ended it.
+    #[error("the connection had no channel for {after:?}")]
+    Idle {
+        /// The limit that was reached.
+        after: Duration,
+    },
+    /// It was up for as long as it may be, and we ended it.
+    #[error("the connection has reached its greatest age of {after:?}")]
+    Expired {
+        /// The limit that was reached.
+        after: Duration,
+    },
     /// The peer broke the protocol.
     #[error("protocol error: {0}")]
     Protocol(Arc<str>),
+    /// A daemon ended it because its peer did too much of something; says of what.
+    #[error("the peer was turned out: {0}")]
+    Expelled(&'static str),
+    /// Not an end: what was asked for is beyond the SSH library.
+    #[error("{0} is not supported by the transport")]
+    Unsupported(Arc<str>),
     /// The connection actor was killed or crashed.
     #[error("the connection actor ended: {0}")]
     ActorGone(Arc<str>),
@@ -117,8 +135,8 @@ impl ConnectionError {
     #[must_use]
     pub const fn origin(&self) -> Origin {
         match self {
-            Self::Closed => Origin::Local,
-            Self::ActorGone(_) => Origin::Library,
+            Self::Closed | Self::Idle { .. } | Self::Expired { .. } => Origin::Local,
+            Self::ActorGone(_) | Self::Unsupported(_) => Origin::Library,
             _ => Origin::Remote,
         }
     }
@@ -126,7 +144,7 @@ impl ConnectionError {
     /// Whether connecting again may help.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
-        !matches!(self, Self::Closed | Self::Abandoned(_))
+        !matches!(self, Self::Closed | Self::Abandoned(_) | Self::Unsupported(_))
     }
 }
 

@@ -31,6 +31,8 @@
 //! | `aws-lc-rs` | yes | crypto by aws-lc (needs a C compiler); AES-GCM is several times as fast as with `ring` or ChaCha20 |
 //! | `ring` | no | crypto by ring instead; one of the two is needed |
 //! | `server` | yes | the embedded daemon |
+//! | `sftp` | no | the `sftp` subsystem of the daemon: files below one directory |
+//! | `pty` | no | real processes on the daemon's channels ([`process`]): commands and shells, on a terminal or pipes; Unix |
 //! | `test-util` | no | an in-memory scripted peer, for tests of your own behaviours |
 //!
 //! # Speed
@@ -60,9 +62,15 @@ mod client;
 mod connection;
 mod dial;
 mod handle;
+#[cfg(feature = "server")]
+pub mod hardening;
 mod port;
+#[cfg(feature = "pty")]
+pub mod process;
 #[cfg(feature = "server")]
 mod server;
+#[cfg(feature = "sftp")]
+mod subsystem;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 mod transport;
@@ -80,9 +88,12 @@ pub use managed::{ManagedRef, ManagedSpec};
 pub use port::event::ChannelMsg;
 #[cfg(feature = "server")]
 pub use server::{
-    Daemon, DaemonConfig, DaemonError, DaemonRef, ExecOutput, LoginAttempt, NewSession, Permissions, Router,
-    SessionKind, SessionRequest,
+    Daemon, DaemonConfig, DaemonCounters, DaemonError, DaemonInfo, DaemonRef, DirectStreamlocal, DirectTcpip,
+    ExecOutput, LoginAttempt, LoginDecision, NewSession, Permissions, Rate, Route, Router, ServeError,
+    SessionEnd, SessionId, SessionInfo, SessionKind, SessionLimits, SessionRequest, login,
 };
+#[cfg(feature = "sftp")]
+pub use subsystem::{Sftp, SftpCounters};
 pub use supervised::{ChannelSpec, Escalation, Incarnation, SupervisedRef};
 pub use wire::id::ChannelKey;
 

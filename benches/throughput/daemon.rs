@@ -4,18 +4,23 @@ use std::io::Write;
 
 use bytes::Bytes;
 use ractor_ssh::{
-    BoxError, ChannelContext, ChannelMsg, Daemon, DaemonConfig, Next, Router, ServerChannel, ServerSide,
-    SessionRequest,
+    BoxError, ChannelContext, ChannelMsg, Daemon, DaemonConfig, Next, Rate, Router, ServerChannel,
+    ServerSide, SessionLimits, SessionRequest,
 };
 
 use crate::target::{Failure, new_key};
 
 /// Serves until the process ends.
 pub(crate) async fn listen() -> Result<(), Failure> {
+    let mut limits = SessionLimits::default();
+    limits.opens = Rate::unlimited();
+    limits.requests = Rate::unlimited();
+    limits.max_opens = u64::MAX;
     let config = DaemonConfig::new(([127, 0, 0, 1], 0))
         .host_key(new_key())
         .public_key(|_, _| async { true })
         .max_channels(100_000)
+        .session_limits(limits)
         .router(Router::new().exec(|request| Command::parse(&request)));
     let daemon = Daemon::start(config).await?;
     println!("{}", daemon.local_addr().port());

@@ -195,6 +195,18 @@ impl<C: Behaviour<R>, R: Role> ChannelContext<C, R> {
         }
     }
 
+    /// Waits until what has arrived on the channel is not to be waited for any more.
+    #[cfg(feature = "server")]
+    pub(crate) async fn until_cut_off(&self) {
+        self.handle.port().until_cut_off().await;
+    }
+
+    /// How long a graceful close may stand still.
+    #[cfg(feature = "server")]
+    pub(crate) fn close_timeout(&self) -> std::time::Duration {
+        self.handle.port().close_timeout()
+    }
+
     pub(crate) fn end_turn(&mut self) {
         for _ in 0..std::mem::take(&mut self.unanswered) {
             let _ = self.handle.port().push(Outgoing::Reply { success: false });

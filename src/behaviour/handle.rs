@@ -14,7 +14,7 @@ use crate::port::{Outgoing, Port};
 use crate::wire::codes::DataType;
 use crate::wire::id::ChannelKey;
 use crate::wire::pty::{PtyRequest, WindowSize};
-use crate::wire::request::{ChannelRequest, ExitSignal};
+use crate::wire::request::{ChannelRequest, ExitSignal, ExitStatus};
 use crate::wire::signal::Signal;
 
 /// The deadlines a handle works with.
@@ -258,15 +258,30 @@ impl ChannelHandle<ServerSide> {
         self.port.notify(ChannelRequest::ExitSignal(signal))
     }
 
-    /// The orderly end of a command: all output queued before, then the status, eof, and close.
-    /// Returns at once.
+    /// The orderly end of a command: all output queued before, then the status, eof, and close, in that order.
+    /// Returns at once; nothing can be sent after it.
+    ///
+    /// The close waits for the output as long as the connection lives, however slowly the peer reads.
+    /// [`abort`](Self::abort) ends the wait.
     ///
     /// # Errors
     /// The channel is closed.
     pub fn exit(&self, status: u32) -> Result<(), RequestError> {
-        self.exit_status(status)?;
+        self.exit_with(ExitStatus::Code(status))
+    }
+
+    /// As [`exit`](Self::exit), with a status, a signal (`exit-signal`), or no word about either.
+    ///
+    /// # Errors
+    /// As [`exit`](Self::exit).
+    pub fn exit_with(&self, status: impl Into<ExitStatus>) -> Result<(), RequestError> {
+        match status.into() {
+            ExitStatus::Code(code) => self.exit_status(code)?,
+            ExitStatus::Signal(signal) => self.exit_signal(signal)?,
+            ExitStatus::Missing => {}
+        }
         self.send_eof().map_err(RequestError::Closed)?;
-        self.close();
+        self.port.close_when_sent();
         Ok(())
     }
 }

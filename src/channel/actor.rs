@@ -289,6 +289,7 @@ const fn wants_reply(msg: &ChannelMsg) -> bool {
         | ChannelMsg::Subsystem { want_reply, .. }
         | ChannelMsg::Break { want_reply, .. }
         | ChannelMsg::AuthAgent { want_reply }
+        | ChannelMsg::X11 { want_reply, .. }
         | ChannelMsg::Unknown { want_reply, .. } => *want_reply,
         _ => false,
     }

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::auth::{Auth, Credentials};
-use crate::config::{Keepalive, Limits, RekeyLimit, Timeouts};
+use crate::config::{Keepalive, LifeLimits, Limits, RekeyLimit, Timeouts};
 use crate::dial::Dialer;
 use crate::error::{BoxError, ConfigError};
 use crate::host_key::HostKeyPolicy;
@@ -28,6 +29,7 @@ pub struct ClientConfig {
     pub(super) limits: Limits,
     pub(super) keepalive: Keepalive,
     pub(super) rekey: RekeyLimit,
+    pub(super) life: LifeLimits,
     pub(super) algorithms: AlgorithmLists,
     pub(super) client_id: String,
     pub(super) banner: Option<BannerHook>,
@@ -58,6 +60,7 @@ impl ClientConfig {
             limits: Limits::default(),
             keepalive: Keepalive::default(),
             rekey: RekeyLimit::default(),
+            life: LifeLimits::default(),
             algorithms: AlgorithmLists::default(),
             client_id: concat!("ractor-ssh_", env!("CARGO_PKG_VERSION")).to_owned(),
             banner: None,
@@ -160,6 +163,16 @@ impl ClientConfig {
         self
     }
 
+    /// Ends a connection that has no channel for so long, from the start or since the last one ended, with
+    /// [`ConnectionError::Idle`](crate::error::ConnectionError::Idle). Keepalives and global requests are no use of it.
+    /// Default `Duration::MAX`: never.
+    #[must_use]
+    pub const fn idle_timeout(mut self, limit: Duration) -> Self {
+        self.life.first_channel = limit;
+        self.life.unused = limit;
+        self
+    }
+
     /// Allows these ciphers only, most preferred first, by their names on the wire.
     #[must_use]
     pub fn ciphers<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
@@ -238,6 +251,7 @@ impl ClientConfig {
         self.timeouts.check()?;
         self.keepalive.check()?;
         self.rekey.check()?;
+        self.life.check()?;
         self.algorithms.check()?;
         self.auth.check(&self.user)
     }

@@ -20,7 +20,7 @@ use crate::dial::ByteStream;
 use crate::error::Phase;
 use crate::handle::ConnectionRef;
 use crate::handle::connection_ref::Redial;
-use crate::observe::PhaseEvent;
+use crate::observe::{Gauges, PhaseEvent};
 use crate::transport::russh_client::{Establish, establish};
 
 /// Makes connections.
@@ -200,7 +200,9 @@ where
         limits: config.limits.clone(),
         keepalive: config.keepalive,
         rekey: config.rekey,
+        life: config.life,
         keys: Arc::default(),
+        gauges: Arc::new(Gauges::new()),
         phases,
         span: tracing::info_span!("ssh_up"),
         down: sink.reason(),

@@ -8,22 +8,19 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::clocks::{KeepaliveClock, KeepaliveStep, RekeyClock, after};
+use super::clocks::{KeepaliveClock, LifeClock, RekeyClock, after};
 use super::table::{Entry, Table};
 use crate::behaviour::HandleTimeouts;
-use crate::config::{ChannelOptions, Keepalive, Limits, RekeyLimit, SlowConsumer, Timeouts};
+use crate::config::{ChannelOptions, Keepalive, LifeLimits, Limits, RekeyLimit, SlowConsumer, Timeouts};
 use crate::error::{CloseReason, ConnectionError, OpenError, Phase, StopReason};
 use crate::handle::msg::{AcceptCommand, ConnectionMsg, NoActor, OpenCommand};
 use crate::handle::roster::Parent;
-use crate::observe::{ConnectionInfo, Counters, Facts, PhaseEvent};
+use crate::observe::{ConnectionInfo, Counters, Facts, Gauges, PhaseEvent};
 use crate::port::budget::{ChannelBudget, ConnectionBudget};
 use crate::port::{Keys, Port, PortSetup};
 use crate::transport::{OpenRefused, Transport, TransportEvent};
 use crate::wire::codes::DisconnectCode;
 use crate::wire::id::ChannelKey;
-
-/// How often the stall clock ticks at most, as a share of the stall timeout.
-const STALL_TICKS: u32 = 8;
 
 /// What a connection actor starts with.
 pub(crate) struct ConnectionArgs {
@@ -34,7 +31,9 @@ pub(crate) struct ConnectionArgs {
     pub(crate) limits: Limits,
     pub(crate) keepalive: Keepalive,
     pub(crate) rekey: RekeyLimit,
+    pub(crate) life: LifeLimits,
     pub(crate) keys: Arc<Keys>,
+    pub(crate) gauges: Arc<Gauges>,
     pub(crate) phases: watch::Sender<PhaseEvent>,
     /// What the actor does is recorded in this span.
     pub(crate) span: tracing::Span,
@@ -50,32 +49,33 @@ pub(crate) async fn start(args: ConnectionArgs) -> Result<ActorRef<ConnectionMsg
 
 struct ConnectionActor;
 
-pub(crate) struct State {
-    args: ConnectionArgs,
-    table: Table,
-    counters: Counters,
+pub(super) struct State {
+    pub(super) args: ConnectionArgs,
+    pub(super) table: Table,
+    pub(super) counters: Counters,
     epoch: Instant,
-    phase: Phase,
-    keepalive: KeepaliveClock,
-    rekey: RekeyClock,
-    rekeying: Option<Rekeying>,
+    pub(super) phase: Phase,
+    pub(super) keepalive: KeepaliveClock,
+    pub(super) rekey: RekeyClock,
+    pub(super) life: LifeClock,
+    pub(super) rekeying: Option<Rekeying>,
     /// For how long reading had been stopped in total when the stall clock was last looked at.
-    shut_seen: Duration,
+    pub(super) shut_seen: Duration,
     /// How often it had stopped then.
-    pauses_seen: u64,
-    timer: Option<(Instant, JoinHandle<()>)>,
+    pub(super) pauses_seen: u64,
+    pub(super) timer: Option<(Instant, JoinHandle<()>)>,
     /// No handle is left: end with the last channel.
     orphaned: bool,
     /// Until when channels may end by themselves, or, once closing, until when we wait for anything.
-    deadline: Option<Instant>,
-    closing: Option<ConnectionError>,
+    pub(super) deadline: Option<Instant>,
+    pub(super) closing: Option<ConnectionError>,
 }
 
-struct Rekeying {
-    since: Instant,
+pub(super) struct Rekeying {
+    pub(super) since: Instant,
     /// How long reading had been stopped in total when it began; that time does not count.
-    shut_before: Duration,
-    waiting: Vec<oneshot::Sender<Result<(), ConnectionError>>>,
+    pub(super) shut_before: Duration,
+    pub(super) waiting: Vec<oneshot::Sender<Result<(), ConnectionError>>>,
 }
 
 impl Actor for ConnectionActor {
@@ -100,6 +100,7 @@ impl Actor for ConnectionActor {
             phase: Phase::Up,
             keepalive: KeepaliveClock::new(args.keepalive, now),
             rekey: RekeyClock::new(args.rekey, now),
+            life: LifeClock::new(args.life, now),
             rekeying: None,
             shut_seen: Duration::ZERO,
             pauses_seen: 0,
@@ -148,11 +149,16 @@ impl Actor for ConnectionActor {
             }
             ConnectionMsg::Shutdown { grace } => state.shutdown(&myself, grace),
             ConnectionMsg::Close => state.close(&myself, ConnectionError::Closed),
+            ConnectionMsg::Expel(why) => {
+                tracing::warn!(why, "ending the connection of a peer that does too much");
+                state.close(&myself, ConnectionError::Expelled(why));
+            }
             ConnectionMsg::Orphaned => {
                 state.orphaned = true;
                 state.end_if_idle(&myself);
             }
         }
+        state.note_use(&myself);
         Ok(())
     }
 
@@ -173,6 +179,7 @@ impl Actor for ConnectionActor {
             SupervisionEvent::ActorFailed(who, _) => state.actor_ended(&myself, &who),
             _ => {}
         }
+        state.note_use(&myself);
         Ok(())
     }
 
@@ -277,7 +284,7 @@ impl State {
             high_water: options.high_water,
             fail_over_budget: options.slow_consumer == SlowConsumer::Fail,
             close_timeout: self.args.timeouts.close,
-            epoch: self.epoch,
+            gauges: Arc::clone(&self.args.gauges),
             on_gone: Box::new(move || {
                 let _ = myself.cast(ConnectionMsg::Gone(key));
             }),
@@ -397,9 +404,10 @@ impl State {
     }
 
     /// Ends the connection on our side: channels first, then SSH_MSG_DISCONNECT, then the byte stream.
-    fn close(&mut self, myself: &ActorRef<ConnectionMsg>, reason: ConnectionError) {
+    pub(super) fn close(&mut self, myself: &ActorRef<ConnectionMsg>, reason: ConnectionError) {
         if self.closing.is_some() {
             // Lost before, and channel actors are still at what arrived: now they have a deadline.
+            self.table.ports().iter().for_each(|port| port.cut_off());
             if self.deadline.is_none() {
                 self.deadline = Some(after(Instant::now(), self.args.timeouts.close));
                 self.tick(myself);
@@ -415,10 +423,11 @@ impl State {
         self.deadline = Some(after(Instant::now(), patience));
         for port in self.table.ports() {
             port.lost(reason.clone());
+            port.cut_off();
         }
         let transport = Arc::clone(&self.args.transport);
         tokio::spawn(async move {
-            let farewell = transport.disconnect(DisconnectCode::BY_APPLICATION, "closed by the application");
+            let farewell = transport.disconnect(DisconnectCode::BY_APPLICATION, farewell_text(&reason));
             let _ = tokio::time::timeout(patience, farewell).await;
             transport.abort(reason);
         });
@@ -448,7 +457,7 @@ impl State {
     }
 
     /// Publishes the end, once, and lets go of the byte stream.
-    fn down(&mut self, reason: ConnectionError) {
+    pub(super) fn down(&mut self, reason: ConnectionError) {
         let _ = self.args.down.set(reason.clone());
         self.args.transport.abort(reason.clone());
         for rekey in self.rekeying.take().into_iter().flat_map(|rekeying| rekeying.waiting) {
@@ -465,184 +474,8 @@ impl State {
     }
 }
 
-/// Clocks.
+/// What there is to see.
 impl State {
-    fn tick(&mut self, myself: &ActorRef<ConnectionMsg>) {
-        let now = Instant::now();
-        if self.phase == Phase::Down {
-            if let Some(at) = self.check_end(myself, now) {
-                self.wake_at(myself, at);
-            }
-            return;
-        }
-        let wakes = [
-            self.check_end(myself, now),
-            self.check_keepalive(myself, now),
-            self.check_rekey(myself, now),
-            self.check_stall(now),
-        ];
-        if let Some(at) = wakes.into_iter().flatten().min() {
-            self.wake_at(myself, at.max(now + Duration::from_millis(1)));
-        }
-    }
-
-    /// One timer at a time: the earliest.
-    fn wake_at(&mut self, myself: &ActorRef<ConnectionMsg>, at: Instant) {
-        if let Some((due, timer)) = &self.timer
-            && !timer.is_finished()
-            && *due <= at
-            && *due > Instant::now()
-        {
-            return;
-        }
-        let myself = myself.clone();
-        let timer = tokio::spawn(async move {
-            tokio::time::sleep_until(at).await;
-            let _ = myself.cast(ConnectionMsg::Tick);
-        });
-        if let Some((_, old)) = self.timer.replace((at, timer)) {
-            old.abort();
-        }
-    }
-
-    fn check_end(&mut self, myself: &ActorRef<ConnectionMsg>, now: Instant) -> Option<Instant> {
-        let deadline = self.deadline?;
-        if now < deadline {
-            return Some(deadline);
-        }
-        match self.closing.clone() {
-            None => {
-                self.close(myself, ConnectionError::Closed);
-                self.deadline
-            }
-            Some(reason) => {
-                // Channel actors that are stuck in a callback go now.
-                myself.get_cell().get_children().iter().for_each(ActorCell::kill);
-                self.down(reason);
-                myself.stop(None);
-                None
-            }
-        }
-    }
-
-    fn check_keepalive(&mut self, myself: &ActorRef<ConnectionMsg>, now: Instant) -> Option<Instant> {
-        let deaf = self.args.budget.shut_since().is_some();
-        let bytes_in = self.args.transport.traffic().bytes_in;
-        match self.keepalive.step(now, bytes_in, deaf) {
-            KeepaliveStep::Off => None,
-            KeepaliveStep::Wait(at) => Some(at),
-            KeepaliveStep::Ask(at) => {
-                self.counters.keepalives_sent += 1;
-                let answer = self.args.transport.ping();
-                let myself = myself.clone();
-                tokio::spawn(async move {
-                    if answer.await.is_ok() {
-                        let _ = myself.cast(ConnectionMsg::KeepaliveAnswered);
-                    }
-                });
-                Some(at)
-            }
-            KeepaliveStep::Dead { missed, after } => {
-                self.abort(ConnectionError::PeerDead { missed, after });
-                None
-            }
-        }
-    }
-
-    /// Ends a connection that cannot be ended politely any more.
-    fn abort(&mut self, error: ConnectionError) {
-        self.args.transport.abort(error);
-    }
-
-    fn check_rekey(&mut self, myself: &ActorRef<ConnectionMsg>, now: Instant) -> Option<Instant> {
-        if let Some(rekeying) = &self.rekeying {
-            let shut = self.args.budget.shut_total().saturating_sub(rekeying.shut_before);
-            let limit = self.args.timeouts.rekey;
-            let due = after(after(rekeying.since, limit), shut);
-            if now >= due {
-                self.abort(ConnectionError::RekeyTimeout { after: limit });
-                return None;
-            }
-            return Some(due);
-        }
-        let traffic = self.args.transport.traffic();
-        if self.closing.is_none() && self.rekey.is_due(now, traffic) {
-            self.start_rekey(myself, None);
-            return Some(after(now, self.args.timeouts.rekey));
-        }
-        Some(self.rekey.next_look(now, traffic))
-    }
-
-    fn start_rekey(
-        &mut self,
-        myself: &ActorRef<ConnectionMsg>,
-        done: Option<oneshot::Sender<Result<(), ConnectionError>>>,
-    ) {
-        if let Some(error) = self.args.down.get().or(self.closing.as_ref()) {
-            if let Some(done) = done {
-                let _ = done.send(Err(error.clone()));
-            }
-            return;
-        }
-        if let Some(rekeying) = &mut self.rekeying {
-            rekeying.waiting.extend(done);
-            return;
-        }
-        self.rekeying = Some(Rekeying {
-            since: Instant::now(),
-            shut_before: self.args.budget.shut_total(),
-            waiting: done.into_iter().collect(),
-        });
-        let exchange = self.args.transport.rekey();
-        let myself = myself.clone();
-        tokio::spawn(async move {
-            if exchange.await.is_ok() {
-                let _ = myself.cast(ConnectionMsg::RekeyDone);
-            }
-        });
-    }
-
-    fn rekey_done(&mut self) {
-        self.rekey.done(Instant::now(), self.args.transport.traffic());
-        for rekey in self.rekeying.take().into_iter().flat_map(|rekeying| rekeying.waiting) {
-            let _ = rekey.send(Ok(()));
-        }
-    }
-
-    /// Ends a channel that has held up the connection for the stall timeout in total.
-    ///
-    /// Its share is its receive budget, or its part of what keeps reading stopped if that is less: so there is a
-    /// culprit whenever reading has stopped. A channel that is alone holds nobody up but itself: for it, only the
-    /// time counts in which it consumed nothing that would have let reading go on.
-    fn check_stall(&mut self, now: Instant) -> Option<Instant> {
-        let timeout = self.args.limits.stall_timeout;
-        let shut = self.args.budget.shut_total();
-        let passed = shut.saturating_sub(std::mem::replace(&mut self.shut_seen, shut));
-        if passed.is_zero() && self.args.budget.shut_since().is_none() {
-            return None;
-        }
-        let pauses = self.args.budget.pauses();
-        let went_on = pauses != std::mem::replace(&mut self.pauses_seen, pauses);
-        let moves = went_on && self.table.len() == 1;
-        let part = (self.args.budget.low_mark() / self.table.len().max(1)).max(1);
-        for entry in self.table.iter_mut() {
-            let budget = entry.port.inbox.budget();
-            let held = budget.held();
-            if held < budget.budget().min(part) || moves {
-                entry.held_up = Duration::ZERO;
-                continue;
-            }
-            entry.held_up += passed;
-            if entry.held_up >= timeout {
-                tracing::warn!(channel = %entry.port.key(), held, "ending a channel that holds up its connection");
-                self.counters.stalled += 1;
-                entry.held_up = Duration::ZERO;
-                entry.port.abort(CloseReason::Stalled { held, after: timeout });
-            }
-        }
-        Some(after(now, timeout / STALL_TICKS))
-    }
-
     fn info(&self) -> ConnectionInfo {
         let facts = &self.args.facts;
         let traffic = self.args.transport.traffic();
@@ -657,15 +490,28 @@ impl State {
             peer_addr: facts.peer_addr,
             local_addr: facts.local_addr,
             uptime: self.epoch.elapsed(),
+            idle: self.args.gauges.idle(),
             counters: Counters {
                 bytes_in: traffic.bytes_in,
                 bytes_out: traffic.bytes_out,
                 unread: budget.used(),
                 pauses: budget.pauses(),
                 paused_for: budget.shut_total(),
+                opens_refused: self.args.gauges.opens_refused(),
+                requests_refused: self.args.gauges.requests_refused(),
                 ..self.counters
             },
             channels: self.table.info(),
         }
+    }
+}
+
+/// What a peer is told.
+const fn farewell_text(reason: &ConnectionError) -> &'static str {
+    match reason {
+        ConnectionError::Idle { .. } => "no channel for too long",
+        ConnectionError::Expired { .. } => "the connection has reached its greatest age",
+        ConnectionError::Expelled(why) => why,
+        _ => "closed by the application",
     }
 }

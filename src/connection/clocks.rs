@@ -1,11 +1,12 @@
-//! The clocks of a connection: keepalive, key re-exchange, stalled consumers. Values in, decisions out; the time
-//! is given, nothing here waits.
+//! The clocks of a connection: keepalive, key re-exchange, the end of what is not used or too old. Values in, decisions
+//! out; the time is given, nothing here waits.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config::{Keepalive, RekeyLimit};
+use crate::config::{Keepalive, LifeLimits, RekeyLimit};
+use crate::error::ConnectionError;
 use crate::transport::Traffic;
 
 /// As good as never.
@@ -106,6 +107,52 @@ impl RekeyClock {
     }
 }
 
+/// Ends a connection that nobody uses, or that is too old.
+#[derive(Debug)]
+pub(super) struct LifeClock {
+    limits: LifeLimits,
+    up_since: Instant,
+    /// Since when there is no channel, and how long that may last.
+    unused: Option<(Instant, Duration)>,
+}
+
+/// What the life clock wants.
+#[derive(Debug, Clone)]
+pub(super) enum LifeStep {
+    /// Nothing until then.
+    Wait(Instant),
+    /// The connection ends, for this reason.
+    Over(ConnectionError),
+}
+
+impl LifeClock {
+    pub(super) const fn new(limits: LifeLimits, now: Instant) -> Self {
+        Self { limits, up_since: now, unused: Some((now, limits.first_channel)) }
+    }
+
+    /// Whether there are channels at the moment. True when that is news.
+    pub(super) const fn note(&mut self, now: Instant, in_use: bool) -> bool {
+        if in_use != self.unused.is_some() {
+            return false;
+        }
+        self.unused = if in_use { None } else { Some((now, self.limits.unused)) };
+        true
+    }
+
+    pub(super) fn step(&self, now: Instant) -> LifeStep {
+        let oldest = after(self.up_since, self.limits.lifetime);
+        if now >= oldest {
+            return LifeStep::Over(ConnectionError::Expired { after: self.limits.lifetime });
+        }
+        let Some((since, limit)) = self.unused else { return LifeStep::Wait(oldest) };
+        let unused = after(since, limit);
+        if now >= unused {
+            return LifeStep::Over(ConnectionError::Idle { after: limit });
+        }
+        LifeStep::Wait(oldest.min(unused))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,5 +209,37 @@ mod tests {
         assert!(clock.is_due(start + 60 * SECOND, at(0, 0)));
         clock.done(start + 60 * SECOND, at(100, 100));
         assert!(!clock.is_due(start + 61 * SECOND, at(199, 150)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_without_a_channel_is_over_at_the_limit_that_applies() {
+        let start = Instant::now();
+        let limits = LifeLimits { first_channel: 10 * SECOND, unused: 100 * SECOND, lifetime: 1000 * SECOND };
+        let idle = |step| match step {
+            LifeStep::Over(ConnectionError::Idle { after }) => Some(after),
+            _ => None,
+        };
+        let waits = |step| match step {
+            LifeStep::Wait(at) => Some(at - start),
+            LifeStep::Over(_) => None,
+        };
+        let mut clock = LifeClock::new(limits, start);
+        assert_eq!(waits(clock.step(start)), Some(10 * SECOND));
+        assert_eq!(idle(clock.step(start + 10 * SECOND)), Some(10 * SECOND));
+        assert!(clock.note(start + 5 * SECOND, true) && !clock.note(start + 6 * SECOND, true));
+        assert_eq!(waits(clock.step(start + 500 * SECOND)), Some(1000 * SECOND));
+        assert!(clock.note(start + 500 * SECOND, false) && !clock.note(start + 550 * SECOND, false));
+        assert_eq!(waits(clock.step(start + 599 * SECOND)), Some(600 * SECOND));
+        assert_eq!(idle(clock.step(start + 600 * SECOND)), Some(100 * SECOND));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_in_use_is_over_at_its_greatest_age() {
+        let start = Instant::now();
+        let mut clock = LifeClock::new(LifeLimits { lifetime: SECOND, ..LifeLimits::default() }, start);
+        clock.note(start, true);
+        assert!(matches!(clock.step(start), LifeStep::Wait(at) if at == start + SECOND));
+        let over = clock.step(start + SECOND);
+        assert!(matches!(over, LifeStep::Over(ConnectionError::Expired { after }) if after == SECOND));
     }
 }

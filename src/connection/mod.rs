@@ -3,6 +3,7 @@
 
 mod actor;
 mod clocks;
+mod clockwork;
 mod sink;
 mod table;
 

@@ -23,6 +23,8 @@ pub(super) struct Entry {
     pub(super) behaviour: &'static str,
     /// For how long it has held up the connection in total.
     pub(super) held_up: Duration,
+    /// Bytes its consumer had taken when that was last counted from nothing.
+    taken: u64,
     /// The actor has ended, or there will be none.
     actor_gone: bool,
     /// The peer has not answered the open in time, and nobody waits for it any more.
@@ -38,6 +40,7 @@ impl Entry {
             kind,
             behaviour,
             held_up: Duration::ZERO,
+            taken: 0,
             actor_gone: false,
             overdue: false,
             _keeps: None,
@@ -48,6 +51,22 @@ impl Entry {
     pub(super) fn keeping(mut self, what: Option<Box<dyn Any + Send>>) -> Self {
         self._keeps = what;
         self
+    }
+
+    /// Whether its consumer has taken a whole budget since it was last counted from nothing: it is slow, and no more.
+    pub(super) fn progresses(&self) -> bool {
+        self.taken().saturating_sub(self.taken) >= self.port.inbox.budget().budget() as u64
+    }
+
+    /// Counts from nothing.
+    pub(super) fn forgive(&mut self) {
+        self.held_up = Duration::ZERO;
+        self.taken = self.taken();
+    }
+
+    fn taken(&self) -> u64 {
+        let arrived = self.port.counters.bytes_in.load(Ordering::Relaxed);
+        arrived.saturating_sub(self.port.inbox.budget().held() as u64)
     }
 
     fn info(&self, runs: bool) -> ChannelInfo {

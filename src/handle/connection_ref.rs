@@ -118,7 +118,8 @@ impl ConnectionRef {
     /// The exchange goes on when the future is dropped.
     ///
     /// # Errors
-    /// The connection ended, or the exchange took longer than [`Timeouts::rekey`](crate::config::Timeouts::rekey), which ends it.
+    /// `Unsupported` at once on a server: russh 0.65.1 exchanges keys there by its own limits alone
+    /// ([`DaemonConfig::rekey`](crate::DaemonConfig::rekey)). The connection ended, or the exchange took longer than [`Timeouts::rekey`](crate::config::Timeouts::rekey), which ends it.
     pub async fn rekey(&self) -> Result<(), ConnectionError> {
         let (tx, rx) = oneshot::channel();
         self.tell(ConnectionMsg::Rekey(tx))?;

@@ -86,6 +86,9 @@ pub(crate) enum ConnectionMsg {
         grace: Duration,
     },
     Close,
+    /// The peer does too much of something: an end with these words.
+    #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a daemon expels"))]
+    Expel(&'static str),
     /// The last handle was dropped: end with the last channel.
     Orphaned,
 }

@@ -67,10 +67,23 @@ pub(super) fn validate(certificate: &Certificate, host: &str, now: u64) -> Resul
         let names = certificate.critical_options().keys().cloned().collect();
         return Err(CertificateProblem::CriticalOptions(names));
     }
-    check_signature(certificate, now)
+    check_signature(certificate, now).map_err(|problem| match problem {
+        SignatureProblem::Algorithm(name) => CertificateProblem::SignatureAlgorithm(name),
+        SignatureProblem::Wrong => CertificateProblem::BadSignature,
+    })
 }
 
-fn check_signature(certificate: &Certificate, now: u64) -> Result<(), CertificateProblem> {
+/// What is wrong with the signature of a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SignatureProblem {
+    /// Its algorithm does not fit the authority's key, or is not accepted.
+    Algorithm(String),
+    /// It does not verify.
+    Wrong,
+}
+
+/// Checks the signature that the named authority has put under a certificate that is valid `now`.
+pub(crate) fn check_signature(certificate: &Certificate, now: u64) -> Result<(), SignatureProblem> {
     let signed_with = certificate.signature().algorithm();
     let fits = match certificate.signature_key() {
         KeyData::Rsa(_) => matches!(signed_with, Algorithm::Rsa { hash: Some(_) }),
@@ -80,9 +93,9 @@ fn check_signature(certificate: &Certificate, now: u64) -> Result<(), Certificat
         _ => false,
     };
     if !fits {
-        return Err(CertificateProblem::SignatureAlgorithm(signed_with.as_str().to_owned()));
+        return Err(SignatureProblem::Algorithm(signed_with.as_str().to_owned()));
     }
-    // The time is checked above; what is left for this call to refuse is the signature.
+    // The time is checked before; what is left for this call to refuse is the signature.
     let authority = certificate.signature_key().fingerprint(HashAlg::Sha256);
-    certificate.validate_at(now, [&authority]).map_err(|_| CertificateProblem::BadSignature)
+    certificate.validate_at(now, [&authority]).map_err(|_| SignatureProblem::Wrong)
 }

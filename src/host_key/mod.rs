@@ -36,11 +36,15 @@ mod verifier;
 
 pub use algorithms::HostKeyAlgorithms;
 pub use certificate::CertificateProblem;
+#[cfg(feature = "server")]
+pub(crate) use certificate::{SignatureProblem, check_signature};
 pub use check::{KnownKey, Verdict};
 pub use entry::{KnownHostsEntry, KnownHostsLine, KnownHostsProblem, Marker};
 pub use error::HostKeyError;
 pub use files::KnownHostsFiles;
 pub use known_hosts::KnownHosts;
+#[cfg(feature = "server")]
+pub(crate) use names::glob;
 pub use pin::HostKeyPin;
 pub use policy::HostKeyPolicy;
 pub use prepared::{Accepted, AcceptedBy, Prepared};

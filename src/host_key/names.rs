@@ -180,7 +180,7 @@ fn hmac(salt: &[u8], name: &str) -> Option<Hmac<Sha1>> {
 }
 
 /// Matches `*` (any bytes) and `?` (one byte), in time proportional to the product of the lengths.
-pub(super) fn glob(pattern: &str, text: &str) -> bool {
+pub(crate) fn glob(pattern: &str, text: &str) -> bool {
     let (mut pattern, mut text) = (pattern.as_bytes(), text.as_bytes());
     // Where to go on if the bytes after the last `*` do not match here.
     let mut retry: Option<(&[u8], &[u8])> = None;

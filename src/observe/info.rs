@@ -57,6 +57,8 @@ pub struct ConnectionInfo {
     pub local_addr: Option<SocketAddr>,
     /// For how long it has been up.
     pub uptime: Duration,
+    /// For how long no channel has carried anything, or none was there. Keepalives do not count.
+    pub idle: Duration,
     /// What was counted so far.
     pub counters: Counters,
     /// Its channels, oldest first.
@@ -79,6 +81,10 @@ pub struct Counters {
     pub channels_closed: u64,
     /// Opens the peer refused or did not answer in time.
     pub opens_failed: u64,
+    /// On a server: channels that the peer was refused, for whatever reason.
+    pub opens_refused: u64,
+    /// On a server: requests of the peer that were over a limit, or not allowed to its login.
+    pub requests_refused: u64,
     /// Channel actors that failed, panicked or were killed.
     pub actors_failed: u64,
     /// Channels ended because their consumer held the connection up.

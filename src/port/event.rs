@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::error::CloseReason;
 use crate::wire::codes::DataType;
 use crate::wire::pty::{PtyRequest, WindowSize};
-use crate::wire::request::ExitSignal;
+use crate::wire::request::{ExitSignal, X11Request};
 use crate::wire::signal::Signal;
 
 /// One SSH event of one channel, as `handle_ssh_msg` receives it.
@@ -89,10 +89,19 @@ pub enum ChannelMsg {
         /// Whether the client may do flow control itself.
         client_can_do: bool,
     },
-    /// `auth-agent-req@openssh.com`: the peer wants to forward its agent. The embedded daemon refuses it by itself.
+    /// `auth-agent-req@openssh.com`: the peer wants to forward its agent. The embedded daemon refuses it
+    /// by itself: russh 0.65.1 takes no answer but one at once, and opens no agent channel that would be good for anything.
     AuthAgent {
         /// Whether the peer waits for an answer.
         want_reply: bool,
+    },
+    /// `x11-req` (RFC 4254 section 6.3.1): the peer wants to forward its display. The embedded daemon can open no channel
+    /// to it; a behaviour may still say yes and do so by other means.
+    X11 {
+        /// Whether the peer waits for an answer.
+        want_reply: bool,
+        /// What is asked for.
+        request: X11Request,
     },
     /// `eow@openssh.com`: the peer will read no more of what we send. russh 0.65.1 never delivers it.
     Eow,
@@ -123,6 +132,9 @@ impl ChannelMsg {
             Self::Unknown { payload, .. } => payload.len(),
             Self::Exec { command, .. } => command.len(),
             Self::Env { name, value, .. } => name.len() + value.len(),
+            Self::Subsystem { name, .. } => name.len(),
+            Self::Pty { request, .. } => request.term.len(),
+            Self::X11 { request, .. } => request.text_len(),
             _ => 0,
         }
     }

@@ -19,7 +19,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use tokio::sync::{Notify, SetOnce, oneshot};
-use tokio::time::Instant;
 
 use super::budget::ChannelBudget;
 use super::event::ChannelMsg;
@@ -27,6 +26,7 @@ use super::inbox::{Inbox, Notice};
 use super::link::Link;
 use super::outbox::{Outbox, Outgoing};
 use crate::error::{CloseReason, ConnectionError, RequestError, SendErrorKind, StopReason};
+use crate::observe::Gauges;
 use crate::wire::codes::DataType;
 use crate::wire::id::ChannelKey;
 use crate::wire::request::ChannelRequest;
@@ -47,8 +47,8 @@ pub(crate) struct PortSetup {
     pub(crate) fail_over_budget: bool,
     /// How long a graceful close may wait for queued data, and then for the peer's CLOSE.
     pub(crate) close_timeout: Duration,
-    /// For the account of last activity.
-    pub(crate) epoch: Instant,
+    /// Of the connection; for the account of last use.
+    pub(crate) gauges: Arc<Gauges>,
     pub(crate) on_gone: OnGone,
 }
 
@@ -63,7 +63,7 @@ impl std::fmt::Debug for PortSetup {
 pub(crate) struct PortCounters {
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_out: AtomicU64,
-    /// Milliseconds after the connection's epoch.
+    /// Milliseconds after the epoch of the connection's gauges.
     pub(crate) last_activity: AtomicU64,
 }
 
@@ -83,13 +83,15 @@ pub(crate) struct Port {
     link: OnceLock<Box<dyn Link>>,
     fail_over_budget: bool,
     close_timeout: Duration,
-    epoch: Instant,
+    gauges: Arc<Gauges>,
     runtime: tokio::runtime::Handle,
     /// The driver must drop what it holds and close now.
     abort: Notify,
     aborted: AtomicBool,
     /// The peer's CLOSE is here, or the connection is gone: no CLOSE of ours is needed.
     peer_closed: AtomicBool,
+    /// What has arrived is not to be waited for any more.
+    cut_off: SetOnce<()>,
     departure: std::sync::Mutex<Departure>,
     /// What the channel's actor was stopped for from outside.
     stop_note: OnceLock<Arc<str>>,
@@ -110,15 +112,16 @@ impl Port {
             key: setup.key,
             inbox: Inbox::new(setup.budget),
             outbox: Outbox::new(setup.high_water),
-            counters: PortCounters::default(),
+            counters: PortCounters { last_activity: setup.gauges.used().into(), ..PortCounters::default() },
             link: OnceLock::new(),
             fail_over_budget: setup.fail_over_budget,
             close_timeout: setup.close_timeout,
-            epoch: setup.epoch,
+            gauges: setup.gauges,
             runtime: tokio::runtime::Handle::current(),
             abort: Notify::new(),
             aborted: AtomicBool::new(false),
             peer_closed: AtomicBool::new(false),
+            cut_off: SetOnce::new(),
             departure: std::sync::Mutex::new(Departure {
                 gone: false,
                 awaited: false,
@@ -173,6 +176,11 @@ impl Port {
     /// The connection is gone.
     pub(crate) fn lost(&self, error: ConnectionError) {
         self.over(CloseReason::Connection(error));
+    }
+
+    /// The connection is ended on our side: whoever is still at what has arrived is to stop.
+    pub(crate) fn cut_off(&self) {
+        let _ = self.cut_off.set(());
     }
 
     fn over(&self, reason: CloseReason) {
@@ -245,6 +253,14 @@ impl Port {
         }
     }
 
+    /// Closes after everything queued has been sent, however long the peer takes to read it. Idempotent, and a later
+    /// [`Self::close`] changes nothing any more.
+    pub(crate) fn close_when_sent(self: &Arc<Self>) {
+        if let Ok(true) = self.outbox.push(Outgoing::Close) {
+            self.drive();
+        }
+    }
+
     /// Closes now: drops what is queued in both directions and gives its credit back, then sends CLOSE.
     /// `reason` is what the consumer is told. Never waits.
     pub(crate) fn abort(self: &Arc<Self>, reason: CloseReason) {
@@ -262,6 +278,19 @@ impl Port {
     pub(crate) fn finish(self: &Arc<Self>) {
         self.inbox.discard();
         self.close();
+    }
+
+    /// Waits until what has arrived is not to be waited for any more: the channel was aborted, or its connection ended
+    /// on our side. A CLOSE of the peer and a loss are no such thing.
+    #[cfg(feature = "server")]
+    pub(crate) async fn until_cut_off(&self) {
+        self.cut_off.wait().await;
+    }
+
+    /// How long a graceful close may stand still.
+    #[cfg(feature = "server")]
+    pub(crate) const fn close_timeout(&self) -> Duration {
+        self.close_timeout
     }
 
     /// Notes what the channel's actor is being stopped for; ractor does not tell it. Only the first note counts.
@@ -291,11 +320,11 @@ impl Port {
 
     /// For how long nothing was sent or received.
     pub(crate) fn idle(&self) -> Duration {
-        let last = Duration::from_millis(self.counters.last_activity.load(Ordering::Relaxed));
-        self.epoch.elapsed().saturating_sub(last)
+        self.gauges.since(self.counters.last_activity.load(Ordering::Relaxed))
     }
 
     fn hang_up(self: &Arc<Self>, reason: CloseReason) {
+        self.cut_off();
         let ended = self.outbox.end(reason, true);
         self.stop_driver();
         if ended.drive {
@@ -462,7 +491,6 @@ impl Port {
     }
 
     fn touch(&self) {
-        let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.counters.last_activity.store(now, Ordering::Relaxed);
+        self.counters.last_activity.store(self.gauges.used(), Ordering::Relaxed);
     }
 }

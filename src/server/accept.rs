@@ -2,10 +2,8 @@
 
 use std::future::Future;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
 /// The first pause after an error that will not go away by itself, and the longest.
@@ -16,17 +14,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(super) trait Listen: Send {
     type Io: Send;
 
-    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Io, SocketAddr)>> + Send;
-}
-
-impl Listen for TcpListener {
-    type Io = TcpStream;
-
-    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
-        let (stream, peer) = Self::accept(self).await?;
-        stream.set_nodelay(true)?;
-        Ok((stream, peer))
-    }
+    fn accept(&mut self) -> impl Future<Output = io::Result<Self::Io>> + Send;
 }
 
 /// Accepts for ever. An error ends nothing: one of a single connection is passed over, after any other (no file
@@ -42,17 +30,21 @@ impl<L: Listen> Acceptor<L> {
         Self { listener, pause: Duration::ZERO, resume: None }
     }
 
-    /// The next connection.
+    /// The next connection. `failed` is called for every error.
     ///
     /// # Cancel safety
     /// Nothing is lost when it is dropped; a pause goes on.
-    pub(super) async fn next(&mut self) -> (L::Io, SocketAddr) {
+    pub(super) async fn next(&mut self, failed: impl Fn() + Send) -> L::Io {
         loop {
             if let Some(resume) = self.resume {
                 tokio::time::sleep_until(resume).await;
                 self.resume = None;
             }
-            match self.listener.accept().await {
+            let accepted = self.listener.accept().await;
+            if accepted.is_err() {
+                failed();
+            }
+            match accepted {
                 Ok(accepted) => {
                     self.pause = Duration::ZERO;
                     return accepted;
@@ -96,9 +88,9 @@ mod tests {
     impl Listen for Script {
         type Io = u8;
 
-        async fn accept(&mut self) -> io::Result<(u8, SocketAddr)> {
+        async fn accept(&mut self) -> io::Result<u8> {
             match self.0.pop_front() {
-                Some(step) => step.map(|io| (io, SocketAddr::from(([127, 0, 0, 1], 1)))),
+                Some(step) => step,
                 None => std::future::pending().await,
             }
         }
@@ -112,7 +104,7 @@ mod tests {
     async fn an_aborted_connection_is_passed_over_at_once() {
         let start = Instant::now();
         let mut acceptor = script([Err(ErrorKind::ConnectionAborted.into()), Ok(1)]);
-        assert_eq!(acceptor.next().await.0, 1);
+        assert_eq!(acceptor.next(|| ()).await, 1);
         assert_eq!(start.elapsed(), Duration::ZERO);
     }
 
@@ -121,7 +113,7 @@ mod tests {
         let start = Instant::now();
         let mut errors: Vec<_> = (0..9).map(|_| Err(io::Error::from_raw_os_error(EMFILE))).collect();
         errors.push(Ok(7));
-        assert_eq!(script(errors).next().await.0, 7);
+        assert_eq!(script(errors).next(|| ()).await, 7);
         let millis = [10, 20, 40, 80, 160, 320, 640, 1000, 1000];
         assert_eq!(start.elapsed(), Duration::from_millis(millis.iter().sum()));
     }
@@ -131,8 +123,8 @@ mod tests {
         let mut acceptor = script([Err(io::Error::from_raw_os_error(EMFILE)), Ok(1)]);
         let start = Instant::now();
         let short = Duration::from_millis(3);
-        assert!(tokio::time::timeout(short, acceptor.next()).await.is_err());
-        assert_eq!(acceptor.next().await.0, 1);
+        assert!(tokio::time::timeout(short, acceptor.next(|| ())).await.is_err());
+        assert_eq!(acceptor.next(|| ()).await, 1);
         assert_eq!(start.elapsed(), Duration::from_millis(10));
     }
 
@@ -140,9 +132,9 @@ mod tests {
     async fn a_success_makes_the_next_pause_short_again() {
         let full = || Err(io::Error::from_raw_os_error(EMFILE));
         let mut acceptor = script([full(), full(), full(), Ok(1), full(), Ok(2)]);
-        acceptor.next().await;
+        acceptor.next(|| ()).await;
         let start = Instant::now();
-        acceptor.next().await;
+        acceptor.next(|| ()).await;
         assert_eq!(start.elapsed(), FIRST_PAUSE);
     }
 }

@@ -5,14 +5,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::caps::CapLimits;
+use super::hooks::Hooks;
 use super::login::Logins;
-use super::router::Sessions;
-use crate::config::{ChannelOptions, Keepalive, Limits, RekeyLimit, Timeouts};
+use super::router::Router;
+use super::session_limits::SessionLimits;
+use crate::config::{ChannelOptions, Keepalive, LifeLimits, Limits, RekeyLimit, Timeouts};
 use crate::error::ConfigError;
-use crate::wire::keys::PrivateKey;
+use crate::wire::keys::{Certificate, PrivateKey};
 
 mod channels;
 mod connections;
+mod keys;
 mod logins;
 
 /// Where to listen, who may enter, and what runs on their channels.
@@ -21,13 +25,18 @@ mod logins;
 /// needs. Limits and deadlines have defaults; see each setter.
 #[derive(Clone)]
 pub struct DaemonConfig {
-    pub(in crate::server) listen: SocketAddr,
+    pub(in crate::server) listen: Vec<SocketAddr>,
+    #[cfg(unix)]
+    pub(in crate::server) listen_unix: Vec<std::path::PathBuf>,
     pub(in crate::server) host_keys: Vec<PrivateKey>,
+    pub(in crate::server) host_certificates: Vec<Certificate>,
     pub(in crate::server) logins: Logins,
-    pub(in crate::server) sessions: Sessions,
+    pub(in crate::server) router: Arc<Router>,
+    pub(in crate::server) session_limits: SessionLimits,
     pub(in crate::server) login_grace: Duration,
-    pub(in crate::server) max_connections: usize,
-    pub(in crate::server) max_unauthenticated: usize,
+    pub(in crate::server) caps: CapLimits,
+    pub(in crate::server) life: LifeLimits,
+    pub(in crate::server) hooks: Hooks,
     pub(in crate::server) max_auth_attempts: usize,
     pub(in crate::server) timeouts: Timeouts,
     pub(in crate::server) limits: Limits,
@@ -47,17 +56,34 @@ impl fmt::Debug for DaemonConfig {
 }
 
 impl DaemonConfig {
-    /// For one address. With port 0 the operating system chooses; [`DaemonRef::local_addr`](super::DaemonRef) tells.
+    /// For one TCP address; [`listen`](Self::listen) adds others. With port 0 the operating system chooses;
+    /// [`DaemonRef::local_addr`](super::DaemonRef::local_addr) tells.
     #[must_use]
     pub fn new(listen: impl Into<SocketAddr>) -> Self {
+        Self::unbound().listen(listen)
+    }
+
+    /// For no address: a daemon that serves only the streams it is [given](super::DaemonRef::serve), or listens on Unix
+    /// sockets only.
+    #[must_use]
+    pub fn unbound() -> Self {
         Self {
-            listen: listen.into(),
+            listen: Vec::new(),
+            #[cfg(unix)]
+            listen_unix: Vec::new(),
             host_keys: Vec::new(),
+            host_certificates: Vec::new(),
             logins: Logins::default(),
-            sessions: Sessions::Routed(Arc::default()),
+            router: Arc::default(),
+            session_limits: SessionLimits::default(),
             login_grace: Duration::from_secs(120),
-            max_connections: 1024,
-            max_unauthenticated: 64,
+            caps: CapLimits::default(),
+            life: LifeLimits {
+                first_channel: Duration::from_secs(120),
+                unused: Duration::from_secs(15 * 60),
+                ..LifeLimits::default()
+            },
+            hooks: Hooks::default(),
             max_auth_attempts: 6,
             timeouts: Timeouts::default(),
             limits: Limits::server(),
@@ -68,35 +94,15 @@ impl DaemonConfig {
         }
     }
 
-    /// Adds a host key; at least one is needed. Of several, the client's preference decides by their algorithms.
-    #[must_use]
-    pub fn host_key(mut self, key: PrivateKey) -> Self {
-        self.host_keys.push(key);
-        self
-    }
-
     /// Looks at every value; starting does so first.
     ///
     /// # Errors
     /// Names the first value that cannot work, and the way out.
     pub fn check(&self) -> Result<(), ConfigError> {
-        if self.host_keys.is_empty() {
-            return Err(ConfigError::new(
-                "host_key",
-                "none was given",
-                "give one; `wire::keys::generate_ed25519()` makes one",
-            ));
-        }
-        if let Some(key) = self.host_keys.iter().find(|key| key.is_encrypted()) {
-            let problem = format!("the {} key is encrypted", key.algorithm());
-            return Err(ConfigError::new("host_key", problem, "decrypt it first"));
-        }
-        let zero = [
-            ("max_connections", self.max_connections == 0),
-            ("max_unauthenticated", self.max_unauthenticated == 0),
-            ("max_auth_attempts", self.max_auth_attempts == 0),
-            ("login_grace", self.login_grace.is_zero()),
-        ];
+        self.check_host_keys()?;
+        self.logins.check()?;
+        let zero =
+            [("max_auth_attempts", self.max_auth_attempts == 0), ("login_grace", self.login_grace.is_zero())];
         if let Some((field, _)) = zero.into_iter().find(|(_, is_zero)| *is_zero) {
             return Err(ConfigError::new(field, "is 0: nobody could log in", "give at least 1"));
         }
@@ -108,7 +114,15 @@ impl DaemonConfig {
                 "give 1 to 240 printable characters (RFC 4253 section 4.2)",
             ));
         }
+        #[cfg(feature = "sftp")]
+        self.router.check()?;
+        self.caps.check()?;
+        self.life.check()?;
+        self.timeouts.check()?;
+        self.keepalive.check()?;
+        self.rekey.check()?;
         self.channel_options.check()?;
+        self.session_limits.check()?;
         self.limits.check()
     }
 }

@@ -1,18 +1,26 @@
-//! Listening, and what there is of a running daemon from outside.
+//! Starting a daemon, and what there is of a running one from outside.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
-use tracing::Instrument;
+use ractor::{Actor, ActorCell, ActorRef};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
-use super::accept::Acceptor;
 use super::config::DaemonConfig;
-use super::error::DaemonError;
-use super::peer::{Permits, Plan, attend, stopped};
+use super::error::{DaemonError, ServeError};
+use super::house::House;
+use super::listen::Socket;
+use super::login::LoginStats;
+use super::peer::FAR;
+use super::session::{Addresses, SessionId, SessionInfo};
+use super::tally::DaemonInfo;
+use super::tree::{DaemonActor, DaemonArgs, DaemonMsg};
+use crate::error::ConfigError;
 
 /// Starts daemons.
 ///
@@ -20,10 +28,13 @@ use super::peer::{Permits, Plan, attend, stopped};
 /// use ractor_ssh::wire::keys::generate_ed25519;
 /// use ractor_ssh::{Daemon, DaemonConfig, ExecOutput, Router};
 ///
-/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// # async fn example(known: ractor_ssh::wire::keys::PublicKey) -> Result<(), Box<dyn std::error::Error>> {
 /// let config = DaemonConfig::new(([127, 0, 0, 1], 0))
 ///     .host_key(generate_ed25519())
-///     .public_key(|attempt, key| async move { attempt.user == "ci" && key == known_key() })
+///     .public_key(move |attempt, key| {
+///         let yes = attempt.user == "ci" && key == known;
+///         async move { yes }
+///     })
 ///     .router(Router::new().exec_fn(|request| async move {
 ///         ExecOutput::ok(format!("you said {}\n", request.command()))
 ///     }));
@@ -32,34 +43,50 @@ use super::peer::{Permits, Plan, attend, stopped};
 /// daemon.stop().await;
 /// # Ok(())
 /// # }
-/// # fn known_key() -> ractor_ssh::wire::keys::PublicKey { unimplemented!() }
 /// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Daemon;
 
 impl Daemon {
-    /// Listens, and serves from then on. Every connection has a task of its own from the start: one that says nothing
-    /// delays no other.
+    /// Listens on every address of the configuration, and serves from then on. Every connection has a task of its own
+    /// from the start: one that says nothing delays no other.
     ///
     /// # Cancel safety
     /// Nothing is left when the future is dropped.
     ///
     /// # Errors
-    /// A wrong argument, or an address that cannot be listened on.
+    /// A wrong argument, or an address that cannot be listened on; then none of them is.
     pub async fn start(config: DaemonConfig) -> Result<DaemonRef, DaemonError> {
-        let plan = Arc::new(Plan::new(config)?);
-        let addr = plan.config.listen;
-        let failed = |source| DaemonError::Listen { addr, source };
-        let listener = TcpListener::bind(addr).await.map_err(failed)?;
-        let local_addr = listener.local_addr().map_err(failed)?;
-        let (stop, stopping) = watch::channel(false);
-        let (running, done) = watch::channel(());
-        let work = Work { plan, stop: stopping, _running: running };
-        let span = tracing::info_span!("ssh_daemon", listen = %local_addr);
-        tokio::spawn(work.run(listener).instrument(span));
-        Ok(DaemonRef { shared: Arc::new(Shared { local_addr, stop, done }) })
+        let house = Arc::new(House::new(config)?);
+        let plan = house.plan();
+        let (open, opened) = watch::channel(());
+        let sockets = listen(&plan.config, &opened).await?;
+        drop(opened);
+        let local_addrs: Arc<[SocketAddr]> = sockets.iter().filter_map(Socket::local_addr).collect();
+        let listening = Arc::new(AtomicUsize::new(0));
+        let args = DaemonArgs { house: Arc::clone(&house), sockets, listening: Arc::clone(&listening) };
+        let (actor, _) = Actor::spawn(None, DaemonActor, args)
+            .await
+            .map_err(|error| DaemonError::Actor(error.to_string().into()))?;
+        tracing::info!(listen = ?local_addrs, "the daemon has started");
+        Ok(DaemonRef { shared: Arc::new(Shared { house, actor, local_addrs, listening, sockets: open }) })
     }
+}
+
+async fn listen(config: &DaemonConfig, open: &watch::Receiver<()>) -> Result<Vec<Socket>, DaemonError> {
+    let v4 = config.listen.iter().any(SocketAddr::is_ipv4);
+    let mut sockets = Vec::new();
+    for &addr in &config.listen {
+        let socket = Socket::tcp(addr, v4, open.clone());
+        sockets.push(socket.map_err(|source| DaemonError::Listen { addr, source })?);
+    }
+    #[cfg(unix)]
+    for path in &config.listen_unix {
+        let socket = Socket::unix(path, open.clone()).await;
+        sockets.push(socket.map_err(|source| DaemonError::ListenUnix { path: path.clone(), source })?);
+    }
+    Ok(sockets)
 }
 
 /// A running daemon. Cheap to clone; with the last of them it stops.
@@ -70,29 +97,150 @@ pub struct DaemonRef {
 }
 
 struct Shared {
-    local_addr: SocketAddr,
-    stop: watch::Sender<bool>,
-    /// Closed when the daemon is gone.
-    done: watch::Receiver<()>,
+    house: Arc<House>,
+    actor: ActorRef<DaemonMsg>,
+    local_addrs: Arc<[SocketAddr]>,
+    listening: Arc<AtomicUsize>,
+    /// Closed when all sockets are.
+    sockets: watch::Sender<()>,
+}
+
+impl Shared {
+    fn end(&self) {
+        self.house.stop();
+        let _ = self.actor.cast(DaemonMsg::Stop);
+    }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.stop.send_replace(true);
+        self.end();
     }
 }
 
 impl fmt::Debug for DaemonRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DaemonRef").field("local_addr", &self.shared.local_addr).finish_non_exhaustive()
+        f.debug_struct("DaemonRef").field("local_addrs", &self.shared.local_addrs).finish_non_exhaustive()
     }
 }
 
 impl DaemonRef {
-    /// Where it listens.
+    /// The first TCP address it was started on, with the port the operating system has chosen; `0.0.0.0:0` if it was
+    /// started on none.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        self.shared.local_addr
+        self.shared.local_addrs.first().copied().unwrap_or_else(|| ([0, 0, 0, 0], 0).into())
+    }
+
+    /// Every TCP address it was started on, in the order of the configuration.
+    #[must_use]
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.shared.local_addrs
+    }
+
+    /// Serves a byte stream that is connected already: a pipe, a tunnel, a socket that somebody else has accepted.
+    ///
+    /// Returns at once. It counts as a connection, but for no source address. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// The daemon has as many connections as it may, or takes no more; the peer is told, and the stream closed.
+    pub fn serve<IO>(&self, io: IO) -> Result<SessionId, ServeError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        self.shared.house.take_in(io, Addresses::default())
+    }
+
+    /// As [`serve`](Self::serve), for a stream whose peer is known: logins, hooks and caps see this address.
+    ///
+    /// # Errors
+    /// As those of [`serve`](Self::serve).
+    pub fn serve_from<IO>(
+        &self,
+        io: IO,
+        peer: SocketAddr,
+        local: Option<SocketAddr>,
+    ) -> Result<SessionId, ServeError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        self.shared.house.take_in(io, Addresses { peer: Some(peer), local })
+    }
+
+    /// Replaces everything but the addresses, for connections from now on; those that exist keep what they have.
+    /// Counts go on: a lower cap ends nobody.
+    ///
+    /// # Errors
+    /// A wrong argument; then nothing is changed.
+    pub fn reconfigure(&self, config: DaemonConfig) -> Result<(), ConfigError> {
+        self.shared.house.reconfigure(config)
+    }
+
+    /// The connections there are, those without a login included, oldest first.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<SessionInfo> {
+        self.shared.house.sessions.infos()
+    }
+
+    /// Ends a connection: as [`ConnectionRef::close`](crate::ConnectionRef::close) does, or, without a login, at once.
+    /// False if there is no such.
+    #[must_use = "the connection may not exist"]
+    pub fn kick(&self, id: SessionId) -> bool {
+        self.shared.house.sessions.kick(id)
+    }
+
+    /// What it counts, and how many connections there are.
+    #[must_use]
+    pub fn info(&self) -> DaemonInfo {
+        self.shared.house.info(self.shared.listening.load(Ordering::Relaxed))
+    }
+
+    /// How many logins there were.
+    #[must_use]
+    pub fn login_stats(&self) -> LoginStats {
+        self.shared.house.logins.snapshot()
+    }
+
+    /// The actor that supervises the acceptors, one per listener, to link or monitor.
+    ///
+    /// An acceptor that ends is started again; connections do not notice, and those that wait to be accepted are. When
+    /// this actor itself is stopped or killed, the daemon is.
+    #[must_use]
+    pub fn actor(&self) -> ActorCell {
+        self.shared.actor.get_cell()
+    }
+
+    /// Stops listening; connections that exist live on, and streams can still be [served](Self::serve). When it
+    /// returns, another daemon can listen on the same addresses. Idempotent.
+    ///
+    /// # Cancel safety
+    /// Listening ends even when the future is dropped.
+    pub async fn stop_listener(&self) {
+        let _ = self.shared.actor.cast(DaemonMsg::StopListening);
+        self.shared.sockets.closed().await;
+    }
+
+    /// Lets what is at work finish: takes no more connections, ends those without a login, and asks the others to end
+    /// with their last channel, as [`ConnectionRef::shutdown`](crate::ConnectionRef::shutdown) does. Returns how many
+    /// had not ended within `deadline`; these are closed then, without waiting for them. The daemon has stopped
+    /// afterwards.
+    ///
+    /// # Cancel safety
+    /// Connections still end at their deadline when the future is dropped.
+    pub async fn drain(&self, deadline: Duration) -> usize {
+        let until = Instant::now() + deadline.min(FAR);
+        self.shared.house.drain(until);
+        let work = async {
+            self.stop_listener().await;
+            self.shared.house.sessions.empty().await;
+        };
+        if tokio::time::timeout_at(until, work).await.is_ok() {
+            self.stop().await;
+            return 0;
+        }
+        let left = self.shared.house.sessions.len();
+        self.shared.end();
+        left
     }
 
     /// Stops listening and ends every connection: its channels get `Closed`, then it is told
@@ -101,52 +249,9 @@ impl DaemonRef {
     /// # Cancel safety
     /// The daemon stops even when the future is dropped.
     pub async fn stop(&self) {
-        self.shared.stop.send_replace(true);
-        let mut done = self.shared.done.clone();
-        while done.changed().await.is_ok() {}
-    }
-}
-
-/// The task behind a daemon.
-struct Work {
-    plan: Arc<Plan>,
-    stop: watch::Receiver<bool>,
-    _running: watch::Sender<()>,
-}
-
-impl Work {
-    async fn run(mut self, listener: TcpListener) {
-        let connections =
-            Arc::new(Semaphore::new(self.plan.config.max_connections.min(Semaphore::MAX_PERMITS)));
-        let unauthenticated =
-            Arc::new(Semaphore::new(self.plan.config.max_unauthenticated.min(Semaphore::MAX_PERMITS)));
-        let mut acceptor = Acceptor::new(listener);
-        let mut tasks = JoinSet::new();
-        loop {
-            let (stream, peer) = tokio::select! {
-                biased;
-                () = stopped(&mut self.stop) => break,
-                Some(_) = tasks.join_next(), if !tasks.is_empty() => continue,
-                accepted = acceptor.next() => accepted,
-            };
-            let permits = (
-                Arc::clone(&connections).try_acquire_owned(),
-                Arc::clone(&unauthenticated).try_acquire_owned(),
-            );
-            if let (Ok(connection), Ok(unauthenticated)) = permits {
-                let permits = Permits { connection, unauthenticated };
-                self.serve(&mut tasks, stream, peer, permits);
-            } else {
-                tracing::warn!(%peer, "too many connections; one was turned away");
-            }
-        }
-        drop(acceptor);
-        while tasks.join_next().await.is_some() {}
-    }
-
-    fn serve(&self, tasks: &mut JoinSet<()>, stream: TcpStream, peer: SocketAddr, permits: Permits) {
-        let addresses = (Some(peer), stream.local_addr().ok());
-        let connection = attend(Arc::clone(&self.plan), stream, addresses, permits, self.stop.clone());
-        tasks.spawn(connection.instrument(tracing::info_span!("ssh_peer", %peer)));
+        self.shared.end();
+        self.shared.sockets.closed().await;
+        self.shared.house.sessions.empty().await;
+        let _ = self.shared.actor.get_cell().wait(None).await;
     }
 }

@@ -3,72 +3,221 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
 use ractor::ActorRef;
-use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::sync::{oneshot, watch};
+
+mod awaited;
+mod meter;
+mod slots;
+#[cfg(test)]
+mod tests;
+mod visitor;
+
+use awaited::Awaited;
+use meter::{Meter, Verdict};
+use slots::Slot;
+pub(super) use slots::Slots;
+use visitor::{Mode, Routed, Visitor};
 
 use super::permissions::Permissions;
-use super::request::{NewSession, SessionKind, SessionRequest};
-use super::router::{Router, Sessions, guarded};
-use crate::behaviour::HandleTimeouts;
-use crate::config::{ChannelOptions, SlowConsumer, WindowAdjust};
-use crate::error::{CloseReason, OpenError, StopReason};
+use super::request::{DirectStreamlocal, DirectTcpip, NewSession};
+use super::router::{Made, Make, Router, guarded};
+use super::session_limits::SessionLimits;
+use crate::config::{ChannelOptions, SlowConsumer};
+use crate::error::Phase;
 use crate::handle::msg::{AcceptCommand, ConnectionMsg, StartChannel};
-use crate::handle::roster::Parent;
+use crate::observe::{Gauges, PhaseEvent};
 use crate::port::budget::{ChannelBudget, ConnectionBudget};
-use crate::port::event::ChannelMsg;
 use crate::port::{Keys, Port, PortSetup};
-use crate::transport::door::{Decision, Door, Guest, NewChannel};
+use crate::transport::door::{Admission, Door, NewChannel};
 use crate::wire::codes::OpenFailureReason;
-use crate::wire::pty::PtyRequest;
+use crate::wire::open::OpenRequest;
 
-/// Environment variables kept for a channel, and their bytes.
-const MAX_ENV: usize = 256;
-const MAX_ENV_BYTES: usize = 64 << 10;
-
-/// The channels of one connection.
-pub(super) struct ConnectionDoor {
-    pub(super) actor: ActorRef<ConnectionMsg>,
-    pub(super) budget: Arc<ConnectionBudget>,
-    pub(super) keys: Arc<Keys>,
-    pub(super) slots: Slots,
-    pub(super) sessions: Sessions,
-    pub(super) options: ChannelOptions,
-    pub(super) close_timeout: Duration,
+/// Who is on the other side, and what a login may do.
+#[derive(Debug, Clone)]
+pub(super) struct Login {
     pub(super) user: String,
     pub(super) peer: Option<SocketAddr>,
+    pub(super) local: Option<SocketAddr>,
     pub(super) permissions: Arc<Permissions>,
 }
 
-impl Door for ConnectionDoor {
-    fn open_session(&mut self) -> Result<NewChannel, OpenFailureReason> {
-        let slot = self.slots.take().ok_or(OpenFailureReason::ResourceShortage)?;
-        let adjust = self.options.window_adjust;
-        let (start, guest): (Box<dyn StartChannel>, Box<dyn Guest>) = match &self.sessions {
-            Sessions::Routed(router) => {
-                let (chosen, start) = oneshot::channel();
-                (Box::new(Awaited(start)), Box::new(self.routed(Arc::clone(router), chosen)))
-            }
-            Sessions::Whole(make) => {
-                let session = NewSession { user: self.user.clone(), peer: self.peer };
-                let start = guarded(make, session, adjust);
-                (start.ok_or(OpenFailureReason::ConnectFailed)?, Box::new(Whole))
-            }
-        };
-        let port = self.port();
-        let accept =
-            AcceptCommand { kind: "session", port: Arc::clone(&port), start, keeps: Some(Box::new(slot)) };
-        self.actor.cast(ConnectionMsg::Accept(accept)).map_err(|_| OpenFailureReason::ConnectFailed)?;
-        Ok(NewChannel { port, guest })
-    }
+/// What all channels of a connection have in common.
+pub(super) struct Reception {
+    pub(super) actor: ActorRef<ConnectionMsg>,
+    pub(super) budget: Arc<ConnectionBudget>,
+    pub(super) keys: Arc<Keys>,
+    pub(super) router: Arc<Router>,
+    pub(super) options: ChannelOptions,
+    pub(super) limits: SessionLimits,
+    pub(super) close_timeout: Duration,
+    /// How long a route may take to decide about an open.
+    pub(super) open_timeout: Duration,
+    /// How long a route may take to decide about a request.
+    pub(super) request_timeout: Duration,
+    pub(super) login: Login,
+    pub(super) gauges: Arc<Gauges>,
+    pub(super) phase: watch::Receiver<PhaseEvent>,
+}
+
+/// The channels of one connection.
+pub(super) struct ConnectionDoor {
+    reception: Arc<Reception>,
+    slots: Slots,
+    sessions: Slots,
+    opens: Meter,
+    requests: Meter,
+    /// Channels so far.
+    opened: u64,
+    /// Nothing more is taken in.
+    shut: bool,
+    /// The connection was told to end.
+    expelled: bool,
 }
 
 impl ConnectionDoor {
+    pub(super) fn new(reception: Reception, max_channels: usize) -> Self {
+        Self {
+            slots: Slots::new(max_channels),
+            sessions: Slots::new(reception.limits.max_sessions),
+            opens: Meter::new(reception.limits.opens),
+            requests: Meter::new(reception.limits.requests),
+            reception: Arc::new(reception),
+            opened: 0,
+            shut: false,
+            expelled: false,
+        }
+    }
+
+    /// A place for one more channel.
+    fn one_more(&mut self) -> Option<Slot> {
+        match self.opens.one_more() {
+            Verdict::Fine if self.shut => None,
+            Verdict::Fine if self.opened >= self.reception.limits.max_opens => {
+                tracing::info!(opens = self.opened, "the connection has had its share of channels");
+                self.shut = true;
+                let _ = self.reception.actor.cast(ConnectionMsg::Shutdown { grace: Duration::MAX });
+                None
+            }
+            Verdict::Fine => {
+                let slot = self.slots.take()?;
+                self.opened += 1;
+                Some(slot)
+            }
+            Verdict::TooMany => None,
+            Verdict::Flood => {
+                self.expel("too many channel opens per second");
+                None
+            }
+        }
+    }
+
+    /// Ends the connection, once.
+    fn expel(&mut self, why: &'static str) {
+        self.shut = true;
+        if !std::mem::replace(&mut self.expelled, true) {
+            let _ = self.reception.actor.cast(ConnectionMsg::Expel(why));
+        }
+    }
+
+    fn session(&self, slot: Slot) -> Admission {
+        let reception = &self.reception;
+        if let Some(make) = &reception.router.session {
+            let Login { user, peer, local, permissions } = reception.login.clone();
+            let session = NewSession { user, peer, local, permissions };
+            return Reception::take_in(reception, make, session, "session", slot, Mode::Whole);
+        }
+        let (chosen, start) = oneshot::channel();
+        let port = reception.port();
+        let routed = Routed::new(Arc::clone(&port), chosen);
+        let awaited = Awaited { choice: start, limit: reception.limits.first_request };
+        let taken = reception.accept("session", port, Box::new(awaited), slot, Mode::Routed(routed));
+        Admission::of(taken)
+    }
+
+    fn direct(&self, request: OpenRequest, slot: Slot) -> Admission {
+        let reception = &self.reception;
+        let Login { user, peer, local, permissions } = reception.login.clone();
+        let kind = request.channel_type();
+        match request {
+            OpenRequest::DirectTcpip { host, port, originator_host, originator_port } => {
+                let Some(make) = &reception.router.direct_tcpip else { return PROHIBITED };
+                if !permissions.may_open(&host, port) {
+                    return PROHIBITED;
+                }
+                let open = DirectTcpip {
+                    user,
+                    peer,
+                    local,
+                    permissions,
+                    host,
+                    port,
+                    originator_host,
+                    originator_port,
+                };
+                Reception::take_in(reception, make, open, kind, slot, Mode::Deaf)
+            }
+            OpenRequest::DirectStreamlocal { path } => {
+                let Some(make) = &reception.router.direct_streamlocal else { return PROHIBITED };
+                if !permissions.may_open_sockets() {
+                    return PROHIBITED;
+                }
+                let open = DirectStreamlocal { user, peer, local, permissions, path };
+                Reception::take_in(reception, make, open, kind, slot, Mode::Deaf)
+            }
+            OpenRequest::Session => PROHIBITED,
+        }
+    }
+}
+
+const CLOSED: OpenFailureReason = OpenFailureReason::AdministrativelyProhibited;
+const PROHIBITED: Admission = Admission::Refused(CLOSED);
+
+impl Door for ConnectionDoor {
+    fn open(&mut self, request: OpenRequest) -> Admission {
+        let admission = match self.one_more() {
+            None => Admission::Refused(OpenFailureReason::ResourceShortage),
+            Some(_) if !self.reception.is_up() => PROHIBITED,
+            Some(slot) if request == OpenRequest::Session => match self.sessions.take() {
+                Some(session) => self.session(slot.and(session)),
+                None => Admission::Refused(OpenFailureReason::ResourceShortage),
+            },
+            Some(slot) => self.direct(request, slot),
+        };
+        if let Admission::Refused(reason) = admission {
+            self.reception.refuse_open(reason);
+        }
+        admission
+    }
+
+    fn turn_away(&mut self) {
+        if self.opens.one_more() == Verdict::Flood {
+            self.expel("too many channel opens per second");
+        }
+        self.reception.refuse_open(OpenFailureReason::AdministrativelyProhibited);
+    }
+
+    fn may_ask(&mut self) -> bool {
+        let verdict = self.requests.one_more();
+        if verdict == Verdict::Flood {
+            self.expel("too many channel requests per second");
+        }
+        if verdict != Verdict::Fine {
+            self.reception.gauges.refuse_request();
+        }
+        verdict == Verdict::Fine
+    }
+}
+
+impl Reception {
+    /// Whether more channels are taken in.
+    fn is_up(&self) -> bool {
+        self.phase.borrow().phase == Phase::Up
+    }
+
     fn port(&self) -> Arc<Port> {
         let key = self.keys.next();
         let actor = self.actor.clone();
@@ -78,150 +227,68 @@ impl ConnectionDoor {
             high_water: self.options.high_water,
             fail_over_budget: self.options.slow_consumer == SlowConsumer::Fail,
             close_timeout: self.close_timeout,
-            epoch: Instant::now(),
+            gauges: Arc::clone(&self.gauges),
             on_gone: Box::new(move || {
                 let _ = actor.cast(ConnectionMsg::Gone(key));
             }),
         })
     }
 
-    fn routed(&self, router: Arc<Router>, chosen: oneshot::Sender<Box<dyn StartChannel>>) -> Routed {
-        Routed {
-            router,
-            adjust: self.options.window_adjust,
-            user: self.user.clone(),
-            peer: self.peer,
-            permissions: Arc::clone(&self.permissions),
-            env: Vec::new(),
-            env_bytes: 0,
-            pty: None,
-            chosen: Some(chosen),
-        }
-    }
-}
-
-/// How many channels there may be. One is counted until it is over on the wire and its actor has ended.
-pub(super) struct Slots {
-    used: Arc<AtomicUsize>,
-    limit: usize,
-}
-
-struct Slot(Arc<AtomicUsize>);
-
-impl Slots {
-    pub(super) fn new(limit: usize) -> Self {
-        Self { used: Arc::default(), limit }
-    }
-
-    fn take(&self) -> Option<Slot> {
-        if self.used.fetch_add(1, Ordering::AcqRel) >= self.limit {
-            self.used.fetch_sub(1, Ordering::AcqRel);
-            return None;
-        }
-        Some(Slot(Arc::clone(&self.used)))
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// A channel whose behaviour gets every request.
-struct Whole;
-
-impl Guest for Whole {
-    fn request(&mut self, request: ChannelMsg) -> Decision {
-        Decision::Deliver(request)
-    }
-}
-
-/// A channel that waits for the request that says what runs on it.
-struct Routed {
-    router: Arc<Router>,
-    adjust: WindowAdjust,
-    user: String,
-    peer: Option<SocketAddr>,
-    permissions: Arc<Permissions>,
-    env: Vec<(String, String)>,
-    env_bytes: usize,
-    pty: Option<PtyRequest>,
-    /// Where the connection actor waits; nothing once it runs.
-    chosen: Option<oneshot::Sender<Box<dyn StartChannel>>>,
-}
-
-impl Guest for Routed {
-    fn request(&mut self, request: ChannelMsg) -> Decision {
-        if self.chosen.is_none() {
-            return Decision::Answer(false);
-        }
-        Decision::Answer(match request {
-            ChannelMsg::Env { name, value, .. } => self.keep_env(name, value),
-            ChannelMsg::Pty { .. } if !self.permissions.pty => false,
-            ChannelMsg::Pty { request, .. } => {
-                self.pty = Some(request);
-                true
+    /// Asks a route, and takes the channel in when it says yes, at once or later.
+    fn take_in<T>(
+        reception: &Arc<Self>,
+        make: &Make<T>,
+        asked: T,
+        kind: &'static str,
+        slot: Slot,
+        mode: Mode,
+    ) -> Admission {
+        match guarded(make, asked, reception.options.window_adjust) {
+            Made::Now(choice) => Admission::of(
+                choice.and_then(|start| reception.accept(kind, reception.port(), start, slot, mode)),
+            ),
+            Made::Later(decision) => {
+                let reception = Arc::clone(reception);
+                Admission::Later(
+                    async move {
+                        let decision = tokio::time::timeout(reception.open_timeout, decision).await;
+                        let choice = decision.unwrap_or(Err(OpenFailureReason::ConnectFailed));
+                        // Meanwhile the connection may have begun to end.
+                        let choice =
+                            choice.and_then(|start| if reception.is_up() { Ok(start) } else { Err(CLOSED) });
+                        let taken = choice
+                            .and_then(|start| reception.accept(kind, reception.port(), start, slot, mode));
+                        taken.inspect_err(|reason| reception.refuse_open(*reason))
+                    }
+                    .boxed(),
+                )
             }
-            ChannelMsg::Exec { command, .. } => self.start(SessionKind::Exec { command }),
-            ChannelMsg::Shell { .. } => self.start(SessionKind::Shell),
-            ChannelMsg::Subsystem { name, .. } => self.start(SessionKind::Subsystem { name }),
-            _ => false,
-        })
-    }
-}
-
-impl Routed {
-    fn keep_env(&mut self, name: String, value: String) -> bool {
-        let bytes = self.env_bytes + name.len() + value.len();
-        if self.env.len() >= MAX_ENV || bytes > MAX_ENV_BYTES {
-            return false;
         }
-        self.env_bytes = bytes;
-        self.env.push((name, value));
-        true
     }
 
-    fn start(&mut self, kind: SessionKind) -> bool {
-        let request = SessionRequest {
-            user: self.user.clone(),
-            peer: self.peer,
-            kind,
-            env: self.env.clone(),
-            pty: self.pty.clone(),
-        };
-        let Some(start) = self.router.route(request, self.adjust) else { return false };
-        self.chosen.take().is_some_and(|chosen| chosen.send(start).is_ok())
-    }
-}
-
-/// Starts what a route chooses, when it does.
-struct Awaited(oneshot::Receiver<Box<dyn StartChannel>>);
-
-impl StartChannel for Awaited {
-    fn start(
-        self: Box<Self>,
+    fn accept(
+        self: &Arc<Self>,
+        kind: &'static str,
         port: Arc<Port>,
-        timeouts: HandleTimeouts,
-        parent: Parent,
-    ) -> BoxFuture<'static, bool> {
-        async move {
-            match self.0.await {
-                Ok(start) => start.start(port, timeouts, parent).await,
-                Err(_) => {
-                    port.set_exit(StopReason::Stopped("the channel ended before it was used".into()));
-                    port.abandon(CloseReason::Local);
-                    false
-                }
-            }
-        }
-        .boxed()
+        start: Box<dyn StartChannel>,
+        slot: Slot,
+        mode: Mode,
+    ) -> Result<NewChannel, OpenFailureReason> {
+        let guest = Box::new(Visitor::new(Arc::clone(self), mode));
+        let accept = AcceptCommand { kind, port: Arc::clone(&port), start, keeps: Some(Box::new(slot)) };
+        let told = self.actor.cast(ConnectionMsg::Accept(accept));
+        told.map_err(|_| OpenFailureReason::ConnectFailed)?;
+        Ok(NewChannel { port, guest })
     }
 
-    /// Nobody waits for an answer.
-    fn refuse(self: Box<Self>, _error: OpenError) {}
+    fn refuse_open(&self, reason: OpenFailureReason) {
+        tracing::debug!(user = self.login.user, %reason, "a channel is refused");
+        self.gauges.refuse_open();
+    }
+}
 
-    fn behaviour(&self) -> &'static str {
-        "chosen by the router"
+impl Admission {
+    fn of(taken: Result<NewChannel, OpenFailureReason>) -> Self {
+        taken.map_or_else(Self::Refused, Self::Now)
     }
 }

@@ -1,25 +1,41 @@
 //! The embedded daemon: listens, lets peers in, and runs a behaviour on every channel they open.
 //!
 //! The connection and channel actors are the client's. What is the daemon's own: who may enter ([`DaemonConfig`]),
-//! what runs on a channel ([`Router`]), and the accept loop with its caps.
+//! what runs on a channel ([`Router`]), the acceptors and their supervisor, and the caps on connections.
 
 mod accept;
+mod caps;
 mod config;
 mod daemon;
 mod door;
 mod error;
 mod exec;
-mod login;
+mod forward;
+mod hooks;
+mod house;
+mod listen;
+pub mod login;
 mod peer;
 mod permissions;
 mod request;
 mod router;
+mod session;
+mod session_limits;
+mod source;
+mod tally;
+mod tree;
+mod turn_away;
+#[cfg(unix)]
+mod unix;
 
 pub use config::DaemonConfig;
 pub use daemon::{Daemon, DaemonRef};
-pub use error::DaemonError;
+pub use error::{DaemonError, ServeError};
 pub use exec::ExecOutput;
-pub use login::LoginAttempt;
+pub use login::{LoginAttempt, LoginDecision};
 pub use permissions::Permissions;
-pub use request::{NewSession, SessionKind, SessionRequest};
-pub use router::Router;
+pub use request::{DirectStreamlocal, DirectTcpip, NewSession, SessionKind, SessionRequest};
+pub use router::{Route, Router};
+pub use session::{SessionEnd, SessionId, SessionInfo};
+pub use session_limits::{Rate, SessionLimits};
+pub use tally::{DaemonCounters, DaemonInfo};

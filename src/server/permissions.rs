@@ -16,20 +16,25 @@ use bytes::Bytes;
 pub struct Permissions {
     /// Runs instead of whatever is asked for, shells and subsystems too (`command=` of a key, `force-command` of a
     /// certificate). What was asked for is in the variable `SSH_ORIGINAL_COMMAND`.
+    ///
+    /// It takes the route of commands, whatever it is called: OpenSSH's `internal-sftp` is only the name of a program
+    /// here, and starts no subsystem.
     pub force_command: Option<Bytes>,
     /// Variables for what runs on this login's channels (`environment=` of a key). They win over what the peer asks for.
     pub environment: Vec<(String, String)>,
     /// Whether terminals may be asked for.
     pub pty: bool,
-    /// Whether ports may be forwarded, in either direction.
+    /// Whether ports may be forwarded. Nothing can be listened on yet, so that is `direct-tcpip` and
+    /// `direct-streamlocal` only.
     pub port_forwarding: bool,
-    /// Whether the agent may be forwarded.
+    /// Whether the agent may be forwarded. Over russh it cannot be yet: that request is always refused.
     pub agent_forwarding: bool,
     /// Whether X11 may be forwarded.
     pub x11_forwarding: bool,
     /// Where `direct-tcpip` channels may lead, as `host:port`, port `*` for any; `None` for anywhere.
     pub permit_open: Option<Vec<String>>,
-    /// What may be listened on, as `[host:]port`; `None` for anything.
+    /// What may be listened on, as `[host:]port`; `None` for anything. Nothing can be listened on yet: it is kept for
+    /// then.
     pub permit_listen: Option<Vec<String>>,
 }
 
@@ -60,10 +65,59 @@ impl Permissions {
             ..Self::all()
         }
     }
+
+    /// Whether a `direct-tcpip` channel may lead there. Host names are compared as they are written.
+    #[must_use]
+    pub fn may_open(&self, host: &str, port: u16) -> bool {
+        let Some(allowed) = &self.permit_open else { return self.port_forwarding };
+        self.port_forwarding && allowed.iter().any(|rule| leads_to(rule, host, port))
+    }
+
+    /// Whether a Unix socket may be reached. A list of ports says nothing of sockets, and so allows none.
+    #[must_use]
+    pub const fn may_open_sockets(&self) -> bool {
+        self.port_forwarding && self.permit_open.is_none()
+    }
+}
+
+/// One rule: `host:port`, with `*` for any host or port, and brackets around an IPv6 address.
+fn leads_to(rule: &str, host: &str, port: u16) -> bool {
+    let Some((hosts, ports)) = rule.rsplit_once(':') else { return false };
+    let hosts = hosts.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(hosts);
+    (hosts == "*" || hosts.eq_ignore_ascii_case(host)) && (ports == "*" || ports.parse() == Ok(port))
 }
 
 impl Default for Permissions {
     fn default() -> Self {
         Self::all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_places_allows_these_and_no_others() {
+        let mut permissions = Permissions::all();
+        assert!(permissions.may_open("anywhere", 1) && permissions.may_open_sockets());
+        permissions.permit_open =
+            Some(vec!["db:5432".into(), "[::1]:80".into(), "web:*".into(), "nonsense".into()]);
+        for (host, port) in [("db", 5432), ("DB", 5432), ("::1", 80), ("web", 1), ("web", 65_535)] {
+            assert!(permissions.may_open(host, port), "{host} {port}");
+        }
+        for (host, port) in [("db", 5433), ("::1", 81), ("web.", 1), ("nonsense", 0), ("", 0)] {
+            assert!(!permissions.may_open(host, port), "{host} {port}");
+        }
+        assert!(!permissions.may_open_sockets());
+        permissions.permit_open = Some(Vec::new());
+        assert!(!permissions.may_open("db", 5432));
+    }
+
+    #[test]
+    fn without_port_forwarding_no_list_allows_anything() {
+        let mut permissions = Permissions::none();
+        permissions.permit_open = Some(vec!["*:*".into()]);
+        assert!(!permissions.may_open("db", 5432) && !permissions.may_open_sockets());
     }
 }

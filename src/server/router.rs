@@ -1,24 +1,32 @@
-//! Which behaviour runs on a session channel, by what the peer asks for.
+//! What runs on the channels of a daemon, by what the peer asks for.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
-use super::exec::{ExecOutput, FnChannel};
-use super::request::{NewSession, SessionKind, SessionRequest};
-use crate::behaviour::{ServerChannel, ServerSide};
-use crate::channel::start::Starter;
+mod make;
+mod opens;
+
+pub use make::Route;
+pub(super) use make::{Made, Make, guarded};
+
+use super::exec::ExecOutput;
+use super::request::{DirectStreamlocal, DirectTcpip, NewSession, SessionKind, SessionRequest};
+use crate::behaviour::ServerChannel;
 use crate::config::WindowAdjust;
-use crate::handle::msg::StartChannel;
+#[cfg(feature = "sftp")]
+use crate::error::ConfigError;
+use crate::session::{Served, ServerStream};
+#[cfg(feature = "sftp")]
+use crate::subsystem::Sftp;
+use crate::wire::codes::OpenFailureReason;
+use crate::wire::request::ExitStatus;
 
-/// Makes what runs on a channel; `None` refuses.
-type Make<T> = Arc<dyn Fn(T, WindowAdjust) -> Option<Box<dyn StartChannel>> + Send + Sync>;
-
-/// What runs on the session channels of a daemon: one route for commands, one for shells, one per subsystem.
+/// What runs on the channels of a daemon: for sessions one route for commands, one for shells, one per subsystem, and
+/// one that decides about the rest; routes for other channel types.
 ///
-/// What has no route is refused (SSH_MSG_CHANNEL_FAILURE). A route is a function that makes a behaviour; it runs
+/// What has no route is refused: a request by SSH_MSG_CHANNEL_FAILURE, an open by
+/// SSH_OPEN_ADMINISTRATIVELY_PROHIBITED, a channel type that nobody knows by SSH_OPEN_UNKNOWN_CHANNEL_TYPE. A route is a function that makes a behaviour; it runs
 /// between two packets of its connection, so it must not block. Environment and terminal that the peer asked for
 /// before are in the [`SessionRequest`]; what it sends before the behaviour runs waits for it. The behaviour gets
 /// everything that comes after: data, eof, signals, new window sizes.
@@ -38,6 +46,12 @@ pub struct Router {
     exec: Option<Make<SessionRequest>>,
     shell: Option<Make<SessionRequest>>,
     subsystems: BTreeMap<String, Make<SessionRequest>>,
+    #[cfg(feature = "sftp")]
+    sftp: Option<Sftp>,
+    decide: Option<Make<SessionRequest>>,
+    pub(super) session: Option<Make<NewSession>>,
+    pub(super) direct_tcpip: Option<Make<DirectTcpip>>,
+    pub(super) direct_streamlocal: Option<Make<DirectStreamlocal>>,
 }
 
 impl fmt::Debug for Router {
@@ -46,6 +60,10 @@ impl fmt::Debug for Router {
             .field("exec", &self.exec.is_some())
             .field("shell", &self.shell.is_some())
             .field("subsystems", &self.subsystems.keys())
+            .field("decide", &self.decide.is_some())
+            .field("session", &self.session.is_some())
+            .field("direct_tcpip", &self.direct_tcpip.is_some())
+            .field("direct_streamlocal", &self.direct_streamlocal.is_some())
             .finish()
     }
 }
@@ -69,7 +87,7 @@ impl Router {
         mut self,
         make: impl Fn(SessionRequest) -> Option<C> + Send + Sync + 'static,
     ) -> Self {
-        self.exec = Some(maker(make));
+        self.exec = Some(make::now(make));
         self
     }
 
@@ -82,7 +100,51 @@ impl Router {
     where
         F: Future<Output = ExecOutput> + Send + 'static,
     {
-        self.exec(move |request| FnChannel::new(run(request)))
+        self.exec(move |request| {
+            let output = run(request);
+            Served::new(move |stream: ServerStream| async move {
+                // What the peer sends goes nowhere, and holds nobody up.
+                let (input, mut stdout) = stream.into_split();
+                drop(input);
+                let output = output.await;
+                // They fail when the channel is closed, and then there is nobody to tell.
+                let _ = stdout.send(output.stdout).await;
+                let _ = stdout.stderr().send(output.stderr).await;
+                output.status
+            })
+        })
+    }
+
+    /// Runs an async function for every command: it reads what the peer sends, writes to its standard output and
+    /// standard error as it goes, and returns the exit status (a `u32`, an [`ExitSignal`](crate::wire::ExitSignal) or
+    /// an [`ExitStatus`]). Everything that was written goes out first, then the status, eof and close.
+    ///
+    /// It runs beside its channel. When that ends first, it may read what has arrived, and is dropped as
+    /// [`ServerStream`] says. If it panics, the channel is closed without a status. It does not see signals and new window sizes; who needs them writes a [`ServerChannel`].
+    ///
+    /// ```
+    /// use ractor_ssh::Router;
+    /// use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    ///
+    /// let router = Router::new().exec_stream_fn(|request, mut stream| async move {
+    ///     let mut input = String::new();
+    ///     let done = async {
+    ///         stream.read_to_string(&mut input).await?;
+    ///         stream.write_all(input.to_uppercase().as_bytes()).await?;
+    ///         stream.stderr().write_all(request.command().as_bytes()).await
+    ///     };
+    ///     if done.await.is_ok() { 0 } else { 1 }
+    /// });
+    /// ```
+    #[must_use]
+    pub fn exec_stream_fn<F>(
+        self,
+        run: impl Fn(SessionRequest, ServerStream) -> F + Clone + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output: Into<ExitStatus>> + Send + 'static,
+    {
+        self.exec(served(run))
     }
 
     /// Runs a behaviour for every shell (`shell`, RFC 4254 section 6.5).
@@ -91,7 +153,62 @@ impl Router {
         mut self,
         make: impl Fn(SessionRequest) -> C + Send + Sync + 'static,
     ) -> Self {
-        self.shell = Some(maker(move |request| Some(make(request))));
+        self.shell = Some(make::now(move |request| Some(make(request))));
+        self
+    }
+
+    /// Runs an async function for every shell, as [`exec_stream_fn`](Self::exec_stream_fn) does for commands.
+    #[must_use]
+    pub fn shell_fn<F>(
+        self,
+        run: impl Fn(SessionRequest, ServerStream) -> F + Clone + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output: Into<ExitStatus>> + Send + 'static,
+    {
+        self.shell(served(run))
+    }
+
+    /// Runs an async function for the subsystem of this name, as [`exec_stream_fn`](Self::exec_stream_fn) does for
+    /// commands.
+    #[must_use]
+    pub fn subsystem_fn<F>(
+        self,
+        name: impl Into<String>,
+        run: impl Fn(SessionRequest, ServerStream) -> F + Clone + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output: Into<ExitStatus>> + Send + 'static,
+    {
+        self.subsystem(name, served(run))
+    }
+
+    /// Asks an async function about every command, shell and subsystem that has no route of its own.
+    ///
+    /// The request is answered when the function has returned; after the request timeout (30 s by default) it is
+    /// refused. Meanwhile nothing else waits: the function runs beside the connection, and data that the peer sends on
+    /// this channel is kept for the behaviour, within the budgets.
+    ///
+    /// russh remembers one unanswered request a channel. A peer that asks for something else on the *same* channel
+    /// before this one is answered, later than 50 ms after it, gets one answer for both. OpenSSH and clients that wait
+    /// for their answers are not concerned.
+    ///
+    /// ```
+    /// use ractor_ssh::{Route, Router};
+    ///
+    /// let router = Router::new().decide(|request| async move {
+    ///     if request.user != "backup" {
+    ///         return Route::refuse();
+    ///     }
+    ///     Route::run_fn(|mut stream| async move { if stream.send("ready\n").await.is_ok() { 0 } else { 1 } })
+    /// });
+    /// ```
+    #[must_use]
+    pub fn decide<F>(mut self, decide: impl Fn(SessionRequest) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Route> + Send + 'static,
+    {
+        self.decide = Some(make::decided(decide));
         self
     }
 
@@ -102,52 +219,48 @@ impl Router {
         name: impl Into<String>,
         make: impl Fn(SessionRequest) -> C + Send + Sync + 'static,
     ) -> Self {
-        self.subsystems.insert(name.into(), maker(move |request| Some(make(request))));
+        self.subsystems.insert(name.into(), make::now(move |request| Some(make(request))));
         self
     }
 
+    /// Serves files: the subsystem `sftp`, the same directory for everybody.
+    ///
+    /// For a directory per user, see the example of [`Sftp`].
+    #[cfg(feature = "sftp")]
+    #[must_use]
+    pub fn sftp(mut self, sftp: Sftp) -> Self {
+        self.sftp = Some(sftp.clone());
+        self.subsystem("sftp", move |_| sftp.channel())
+    }
+
+    /// Looks at what was given to it.
+    #[cfg(feature = "sftp")]
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        self.sftp.as_ref().map_or(Ok(()), Sftp::check)
+    }
+
     /// What runs for this request, if anything.
-    pub(super) fn route(
-        &self,
-        request: SessionRequest,
-        adjust: WindowAdjust,
-    ) -> Option<Box<dyn StartChannel>> {
-        let make = match &request.kind {
+    pub(super) fn route(&self, request: SessionRequest, adjust: WindowAdjust) -> Made {
+        let own = match &request.kind {
             SessionKind::Exec { .. } => self.exec.as_ref(),
             SessionKind::Shell => self.shell.as_ref(),
             SessionKind::Subsystem { name } => self.subsystems.get(name),
         };
-        make.and_then(|make| guarded(make, request, adjust))
+        match own.or(self.decide.as_ref()) {
+            Some(make) => guarded(make, request, adjust),
+            None => Made::Now(Err(OpenFailureReason::AdministrativelyProhibited)),
+        }
     }
 }
 
-/// Who decides what runs on a session channel.
-#[derive(Clone)]
-pub(super) enum Sessions {
-    /// Routes, by the first request that says what it is for.
-    Routed(Arc<Router>),
-    /// A behaviour per channel, which gets every request and answers it.
-    Whole(Make<NewSession>),
-}
-
-impl Sessions {
-    pub(super) fn whole<C: ServerChannel>(make: impl Fn(NewSession) -> C + Send + Sync + 'static) -> Self {
-        Self::Whole(maker(move |session| Some(make(session))))
+/// A behaviour that runs this function on its channel.
+fn served<W, F>(run: W) -> impl Fn(SessionRequest) -> Served<Box<dyn FnOnce(ServerStream) -> F + Send>>
+where
+    W: Fn(SessionRequest, ServerStream) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output: Into<ExitStatus>> + Send + 'static,
+{
+    move |request| {
+        let run = run.clone();
+        Served::new(Box::new(move |stream| run(request, stream)))
     }
-}
-
-/// Forgets the type of a behaviour.
-fn maker<T, C: ServerChannel>(make: impl Fn(T) -> Option<C> + Send + Sync + 'static) -> Make<T> {
-    Arc::new(move |asked, adjust| {
-        let start = Starter::<C, ServerSide> { behaviour: make(asked)?, adjust, opened: None };
-        Some(Box::new(start))
-    })
-}
-
-/// A function of the user's that panics refuses, and takes nothing down with it.
-pub(super) fn guarded<T>(make: &Make<T>, asked: T, adjust: WindowAdjust) -> Option<Box<dyn StartChannel>> {
-    catch_unwind(AssertUnwindSafe(|| make(asked, adjust))).unwrap_or_else(|_| {
-        tracing::error!("the function that makes a channel's behaviour panicked");
-        None
-    })
 }

@@ -134,6 +134,18 @@ impl Lane {
         matches!(self.fate, Fate::Capture)
     }
 
+    /// Whether everything is dropped.
+    #[cfg(feature = "server")]
+    pub(super) const fn is_discarded(&self) -> bool {
+        matches!(self.fate, Fate::Discard)
+    }
+
+    /// Whether there is something that no reader has taken over.
+    #[cfg(feature = "server")]
+    pub(super) fn holds_something(&self) -> bool {
+        !self.queue.is_empty() || !self.kept.is_empty()
+    }
+
     /// Bytes that were dropped because the cap was reached.
     pub(super) const fn lost(&self) -> u64 {
         self.lost

@@ -28,6 +28,8 @@ mod process;
 mod quote;
 mod records;
 mod run;
+#[cfg(feature = "server")]
+mod served;
 mod shared;
 mod stdio;
 mod stream;
@@ -40,5 +42,9 @@ pub use outlet::ChildStdin;
 pub use output::Output;
 pub use pipe::{ChildStderr, ChildStdout};
 pub use records::{RecordCodec, RecordLength};
+#[cfg(feature = "server")]
+pub(crate) use served::Served;
+#[cfg(feature = "server")]
+pub use served::{ServerReader, ServerStderr, ServerStream, ServerWriter};
 pub use stdio::{Stdin, Stdio};
 pub use stream::{ChannelStream, StreamReader, StreamWriter};

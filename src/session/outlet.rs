@@ -12,19 +12,23 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use crate::ChannelHandle;
 use crate::error::{SendError, SendErrorKind};
+use crate::wire::codes::DataType;
+use crate::{ChannelHandle, ClientSide, Role};
 
 /// The most that one write takes.
 const MOST_PER_WRITE: usize = 256 << 10;
 
-/// The writing side of a channel. Dropping it sends eof.
-pub(super) struct Outlet {
-    handle: ChannelHandle,
+/// The writing side of a channel, for one type of data. Dropping a client's sends eof.
+pub(super) struct Outlet<R: Role = ClientSide> {
+    handle: ChannelHandle<R>,
+    data_type: DataType,
     waiting: Option<BoxFuture<'static, ()>>,
+    /// Dropping it sends eof.
+    ends: bool,
 }
 
-impl fmt::Debug for Outlet {
+impl<R: Role> fmt::Debug for Outlet<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Outlet").field("channel", &self.handle.id()).finish_non_exhaustive()
     }
@@ -32,10 +36,18 @@ impl fmt::Debug for Outlet {
 
 impl Outlet {
     pub(super) const fn new(handle: ChannelHandle) -> Self {
-        Self { handle, waiting: None }
+        Self { handle, data_type: DataType::Normal, waiting: None, ends: true }
+    }
+}
+
+impl<R: Role> Outlet<R> {
+    /// One that says nothing when it is dropped: the end of the output is somebody else's to send.
+    #[cfg(feature = "server")]
+    pub(super) const fn open_ended(handle: ChannelHandle<R>, data_type: DataType) -> Self {
+        Self { handle, data_type, waiting: None, ends: false }
     }
 
-    pub(super) const fn handle(&self) -> &ChannelHandle {
+    pub(super) const fn handle(&self) -> &ChannelHandle<R> {
         &self.handle
     }
 
@@ -54,7 +66,7 @@ impl Outlet {
 
     /// Sends the bytes if there is room; hands them back if there is none.
     pub(super) fn try_send(&self, data: Bytes) -> Result<Result<(), SendError>, Bytes> {
-        match self.handle.send(data.clone()).now_or_never() {
+        match self.handle.send_typed(self.data_type, data.clone()).now_or_never() {
             Some(sent) => Ok(sent),
             None => Err(data),
         }
@@ -85,28 +97,40 @@ impl Outlet {
         })
     }
 
+    /// Sends the bytes, waiting for room as long as the channel lives.
+    pub(super) fn send(&self, data: Bytes) -> impl Future<Output = Result<(), SendError>> + Send + use<R> {
+        let (handle, data_type) = (self.handle.clone(), self.data_type);
+        async move { send_patiently(&handle, data_type, data).await }
+    }
+
     /// Sends eof behind what was written. Doing so twice, or after the channel's end, is no mistake.
     pub(super) fn shut(&self) {
         let _ = self.handle.send_eof();
     }
 }
 
-impl Drop for Outlet {
+impl<R: Role> Drop for Outlet<R> {
     fn drop(&mut self) {
-        self.shut();
+        if self.ends {
+            self.shut();
+        }
     }
 }
 
-async fn room(handle: ChannelHandle) {
+async fn room<R: Role>(handle: ChannelHandle<R>) {
     // Nothing to send: what remains of it is the wait.
-    let _ = send_patiently(&handle, Bytes::new()).await;
+    let _ = send_patiently(&handle, DataType::Normal, Bytes::new()).await;
 }
 
 /// Sends, waiting for room as long as the channel lives: the send timeout means nothing where a command may take its
 /// time with its input.
-pub(super) async fn send_patiently(handle: &ChannelHandle, mut data: Bytes) -> Result<(), SendError> {
+pub(super) async fn send_patiently<R: Role>(
+    handle: &ChannelHandle<R>,
+    data_type: DataType,
+    mut data: Bytes,
+) -> Result<(), SendError> {
     loop {
-        match handle.send(data).await {
+        match handle.send_typed(data_type, data).await {
             Err(SendError { kind: SendErrorKind::Timeout { .. }, data: back, .. }) => data = back,
             done => return done,
         }
@@ -136,7 +160,7 @@ impl ChildStdin {
     /// # Errors
     /// The channel is closed, or eof was sent. The data comes back whole.
     pub async fn send(&mut self, data: impl Into<Bytes> + Send) -> Result<(), SendError> {
-        send_patiently(self.0.handle(), data.into()).await
+        self.0.send(data.into()).await
     }
 
     /// Waits until everything written so far was taken by the peer's window.
@@ -146,7 +170,7 @@ impl ChildStdin {
     ///
     /// # Errors
     /// The channel ended before.
-    pub async fn drained(&self) -> io::Result<()> {
+    pub async fn drained(&mut self) -> io::Result<()> {
         self.0.handle().flush().await.map_err(Into::into)
     }
 }

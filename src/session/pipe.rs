@@ -12,18 +12,20 @@ use bytes::{Buf as _, Bytes};
 use tokio::io::ReadBuf;
 
 use super::lane::Chunk;
+use super::process::Process;
 use super::shared::{Shared, Which};
+use crate::ChannelRef;
 
 /// The reading side of one stream. Dropping it has the rest of the stream dropped on arrival.
 #[derive(Debug)]
-pub(super) struct Inlet {
-    shared: Arc<Shared>,
+pub(super) struct Inlet<A = ChannelRef<Process>> {
+    shared: Arc<Shared<A>>,
     which: Which,
     chunks: VecDeque<Chunk>,
 }
 
-impl Inlet {
-    pub(super) const fn new(shared: Arc<Shared>, which: Which) -> Self {
+impl<A> Inlet<A> {
+    pub(super) const fn new(shared: Arc<Shared<A>>, which: Which) -> Self {
         Self { shared, which, chunks: VecDeque::new() }
     }
 
@@ -40,7 +42,9 @@ impl Inlet {
 
     pub(super) fn poll_chunk(&mut self, cx: &Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
         ready!(self.poll_ahead(cx))?;
-        Poll::Ready(Ok(self.chunks.pop_front().map(|chunk| chunk.data)))
+        let data = self.chunks.pop_front().map(|chunk| chunk.data);
+        self.shared.note_consumed(data.as_ref().map_or(0, Bytes::len));
+        Poll::Ready(Ok(data))
     }
 
     pub(super) fn poll_fill(&mut self, cx: &Context<'_>) -> Poll<io::Result<&[u8]>> {
@@ -66,7 +70,9 @@ impl Inlet {
     /// The credit of a chunk goes back with its last byte.
     pub(super) fn consume(&mut self, bytes: usize) {
         let Some(chunk) = self.chunks.front_mut() else { return };
-        chunk.data.advance(bytes.min(chunk.data.len()));
+        let bytes = bytes.min(chunk.data.len());
+        chunk.data.advance(bytes);
+        self.shared.note_consumed(bytes);
         if chunk.data.is_empty() {
             self.chunks.pop_front();
         }
@@ -74,6 +80,11 @@ impl Inlet {
 
     pub(super) fn lost(&self) -> u64 {
         self.shared.lost(self.which)
+    }
+
+    #[cfg(feature = "server")]
+    pub(super) const fn shared(&self) -> &Arc<Shared<A>> {
+        &self.shared
     }
 
     pub(super) const fn which(&self) -> Which {
@@ -87,7 +98,7 @@ impl Inlet {
     }
 }
 
-impl Drop for Inlet {
+impl<A> Drop for Inlet<A> {
     fn drop(&mut self) {
         self.shared.discard_pipe(self.which);
     }

@@ -266,7 +266,7 @@ async fn pump(mut reader: impl AsyncRead + Unpin, handle: ChannelHandle, shared:
                 return;
             }
             Ok(_) => {
-                if send_patiently(&handle, buffer.split().freeze()).await.is_err() {
+                if send_patiently(&handle, DataType::Normal, buffer.split().freeze()).await.is_err() {
                     return;
                 }
             }

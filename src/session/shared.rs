@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -40,7 +41,7 @@ struct Stream {
 }
 
 #[derive(Debug)]
-struct State {
+struct State<A> {
     stdout: Stream,
     stderr: Stream,
     status: Option<ExitStatus>,
@@ -52,7 +53,7 @@ struct State {
     /// The deadline that passed.
     expired: Option<Duration>,
     /// The address of the channel, once there is one.
-    channel: Option<ChannelRef<Process>>,
+    channel: Option<A>,
     /// The peer has confirmed the start.
     started: bool,
     /// Nobody wants the command any more.
@@ -60,11 +61,16 @@ struct State {
     waiter: Option<Waker>,
 }
 
-/// See the module.
+/// See the module. `A` is the address of a command's channel, to act on when the command is cancelled; what runs on a
+/// server's channel is cancelled by its actor, and keeps none.
 #[derive(Debug)]
-pub(super) struct Shared(Mutex<State>);
+pub(super) struct Shared<A = ChannelRef<Process>> {
+    state: Mutex<State<A>>,
+    /// Bytes that readers have consumed.
+    consumed: AtomicU64,
+}
 
-impl State {
+impl<A> State<A> {
     const fn pair(&mut self, which: Which) -> (&mut Stream, &mut Stream) {
         match which {
             Which::Stdout => (&mut self.stdout, &mut self.stderr),
@@ -86,10 +92,10 @@ fn wake(wakers: impl IntoIterator<Item = Option<Waker>>) {
 }
 
 /// The actor's side.
-impl Shared {
+impl<A> Shared<A> {
     pub(super) fn new(stdout: Lane, stderr: Lane) -> Arc<Self> {
         let stream = |lane| Stream { lane, reader: None };
-        Arc::new(Self(Mutex::new(State {
+        let state = Mutex::new(State {
             stdout: stream(stdout),
             stderr: stream(stderr),
             status: None,
@@ -101,11 +107,12 @@ impl Shared {
             started: false,
             cancelled: false,
             waiter: None,
-        })))
+        });
+        Arc::new(Self { state, consumed: AtomicU64::new(0) })
     }
 
     /// The channel is open. False when nobody wants it any more.
-    pub(super) fn opened(&self, channel: ChannelRef<Process>) -> bool {
+    pub(super) fn opened(&self, channel: A) -> bool {
         let mut state = self.lock();
         state.channel = Some(channel);
         !state.cancelled
@@ -147,18 +154,33 @@ impl Shared {
         wake(wakers);
     }
 
+    /// Whether there is, or was, something in this stream for its reader: bytes, or its end. Not if nobody wanted any.
+    #[cfg(feature = "server")]
+    pub(super) fn is_awaited(&self, which: Which) -> bool {
+        let mut state = self.lock();
+        let eof = state.eof;
+        let lane = &state.pair(which).0.lane;
+        lane.was_read || (!lane.is_discarded() && (eof || lane.holds_something()))
+    }
+
+    /// How many bytes readers have consumed in all.
+    #[cfg(feature = "server")]
+    pub(super) fn consumed(&self) -> u64 {
+        self.consumed.load(Ordering::Relaxed)
+    }
+
     /// Something failed that ends the command. Only the first failure counts.
     pub(super) fn fail(&self, error: CommandError) {
         self.lock().failure.get_or_insert(error);
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State<A>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The user's side.
-impl Shared {
+impl<A> Shared<A> {
     /// Moves what has arrived to the reader. False when nothing will come any more.
     pub(super) fn poll_read(
         &self,
@@ -190,6 +212,11 @@ impl Shared {
         drop(state);
         drop(given_back);
         answer
+    }
+
+    /// A reader has consumed so many bytes.
+    pub(super) fn note_consumed(&self, bytes: usize) {
+        self.consumed.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Nobody will read this stream; what was turned into a capture stays.
@@ -260,7 +287,10 @@ impl Shared {
 
     /// Notes that nobody wants the command any more. The first time, and while the channel is not over, says which
     /// channel to act on, and whether the command was confirmed.
-    pub(super) fn cancel(&self) -> Option<(ChannelRef<Process>, bool)> {
+    pub(super) fn cancel(&self) -> Option<(A, bool)>
+    where
+        A: Clone,
+    {
         let mut state = self.lock();
         if std::mem::replace(&mut state.cancelled, true) || state.end.is_some() {
             return None;
@@ -290,7 +320,7 @@ impl Shared {
     }
 }
 
-impl State {
+impl<A> State<A> {
     fn exit_status(&self) -> ExitStatus {
         self.status.clone().unwrap_or(ExitStatus::Missing)
     }

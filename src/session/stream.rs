@@ -11,7 +11,7 @@ use tokio_util::codec::{Framed, LinesCodec};
 
 use super::child::Owner;
 use super::error::CommandError;
-use super::outlet::{Outlet, async_write, send_patiently};
+use super::outlet::{Outlet, async_write};
 use super::pipe::{ChildStderr, Inlet, async_read};
 use super::shared::Which;
 use crate::ChannelHandle;
@@ -98,7 +98,7 @@ impl ChannelStream {
     /// # Errors
     /// The channel is closed, or eof was sent. The data comes back whole.
     pub async fn send(&mut self, data: impl Into<Bytes> + Send) -> Result<(), SendError> {
-        send_patiently(self.outlet.handle(), data.into()).await
+        self.outlet.send(data.into()).await
     }
 
     /// Sends eof, drops what is still to be read, waits until the channel is over, and says how the command ended, if

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Keepalive, Limits, RekeyLimit, Timeouts};
+use crate::config::{Keepalive, LifeLimits, Limits, RekeyLimit, Timeouts};
 
 /// How our side of a scripted connection is set up, and how generous its peer is. The defaults are those of a real
 /// connection.
@@ -12,6 +12,7 @@ pub struct ScriptConfig {
     pub(super) limits: Limits,
     pub(super) keepalive: Keepalive,
     pub(super) rekey: RekeyLimit,
+    pub(super) life: LifeLimits,
     pub(super) window: u32,
     pub(super) max_packet: u32,
     pub(super) patience: Duration,
@@ -24,6 +25,7 @@ impl Default for ScriptConfig {
             limits: Limits::default(),
             keepalive: Keepalive::default(),
             rekey: RekeyLimit::default(),
+            life: LifeLimits::default(),
             window: 2 << 20,
             max_packet: 32 << 10,
             patience: Duration::from_secs(600),
@@ -63,6 +65,22 @@ impl ScriptConfig {
     #[must_use]
     pub const fn rekey(mut self, limit: RekeyLimit) -> Self {
         self.rekey = limit;
+        self
+    }
+
+    /// Sets for how long we do without a channel: from the start, and after the last one has ended. Default:
+    /// `Duration::MAX` both.
+    #[must_use]
+    pub const fn idle_timeouts(mut self, first_channel: Duration, unused: Duration) -> Self {
+        self.life.first_channel = first_channel;
+        self.life.unused = unused;
+        self
+    }
+
+    /// Sets how old the connection may become. Default `Duration::MAX`.
+    #[must_use]
+    pub const fn max_lifetime(mut self, limit: Duration) -> Self {
+        self.life.lifetime = limit;
         self
     }
 

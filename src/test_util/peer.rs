@@ -12,7 +12,7 @@ use crate::connection::{self, ConnectionArgs};
 use crate::error::{ConnectionError, Phase};
 use crate::handle::ConnectionRef;
 use crate::handle::msg::ConnectionMsg;
-use crate::observe::{Facts, PhaseEvent};
+use crate::observe::{Facts, Gauges, PhaseEvent};
 use crate::port::budget::ConnectionBudget;
 use crate::transport::memory::{Inbound, MemoryTransport, Offer, Wire};
 use crate::transport::{EventSink, TransportEvent};
@@ -45,6 +45,8 @@ pub async fn scripted(config: ScriptConfig) -> (ConnectionRef, ScriptedPeer) {
         limits: config.limits,
         keepalive: config.keepalive,
         rekey: config.rekey,
+        life: config.life,
+        gauges: Arc::new(Gauges::new()),
         phases,
         keys: Arc::default(),
         span: tracing::info_span!("ssh_connection", host = "scripted"),

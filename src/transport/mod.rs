@@ -72,8 +72,8 @@ pub(crate) trait Transport: Send + Sync + 'static {
     /// Sends a global request that the peer must answer, and waits for the answer.
     fn ping(&self) -> BoxFuture<'static, Result<(), LinkClosed>>;
 
-    /// Exchanges keys anew (RFC 4253 section 9); resolves when the new keys are in use.
-    fn rekey(&self) -> BoxFuture<'static, Result<(), LinkClosed>>;
+    /// Exchanges keys anew (RFC 4253 section 9); resolves when the new keys are in use. `None` where nobody can ask.
+    fn rekey(&self) -> Option<BoxFuture<'static, Result<(), LinkClosed>>>;
 
     /// Sends SSH_MSG_DISCONNECT; resolves when it was handed to the byte stream and that was closed.
     fn disconnect(&self, code: DisconnectCode, text: &'static str) -> BoxFuture<'static, ()>;

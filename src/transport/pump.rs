@@ -2,7 +2,7 @@
 //! `AsyncWrite`, without a task of its own.
 //!
 //! Owns the byte stream, a read-ahead buffer and a write buffer. Must not know SSH: it moves
-//! ciphertext. It makes up for four habits of the library:
+//! ciphertext. It makes up for five habits of the library:
 //!
 //! - It waits for its flush without reading, so two ends that stream to each other stop for good.
 //!   Here a write is taken at once and a flush never waits: [`poll_read`](AsyncRead::poll_read)
@@ -12,6 +12,8 @@
 //!   ([`ConnectionBudget`]) is shut.
 //! - It gives up on the first failed write. Here what the peer sent before it went away is read
 //!   first (its last output, its reason), and the reader gets the error after that.
+//! - It waits for the peer's end of file after it has shut the stream down, for ever. Here that comes
+//!   after a second at the latest.
 //!
 //! ```text
 //!  poll_write -> write buffer (8 MiB cap) --+            +--> OutboundCredit::released
@@ -29,6 +31,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
 
 use crate::port::budget::{ConnectionBudget, OutboundCredit};
 
@@ -49,6 +52,10 @@ use write::WriteSide;
 
 /// After so long without any traffic the buffers are freed: many connections idle most of the time.
 const TRIM_AFTER: Duration = Duration::from_secs(1);
+
+/// How long a stream that was shut down is read on: time for the peer to get the last words and to close its
+/// side. One that does not would keep the connection for as long as it likes.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Sizes and limits of a [`Pump`].
 #[derive(Debug, Clone)]
@@ -78,6 +85,8 @@ pub(super) struct Pump<IO> {
     broken: Option<io::Error>,
     /// The error that was reported; both directions are over.
     ended: Option<io::Error>,
+    /// Runs from the shutdown on; then there is nothing more to read.
+    linger: Option<Pin<Box<Sleep>>>,
     gate: Arc<ConnectionBudget>,
     control: Arc<PumpControl>,
     stats: Arc<PumpStats>,
@@ -103,6 +112,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Pump<IO> {
             trim: QuietTimer::new(TRIM_AFTER),
             broken: None,
             ended: None,
+            linger: None,
             gate,
             waker: Waker::from(Arc::clone(&control)),
             control,
@@ -145,6 +155,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Pump<IO> {
             self.write.give_up();
             self.control.wake_both();
         }
+    }
+
+    /// Whether the stream was shut down, and the peer has had its time to do the same.
+    fn lingered(&mut self, cx: &mut Context<'_>) -> bool {
+        self.linger.as_mut().is_some_and(|linger| linger.as_mut().poll(cx).is_ready())
     }
 
     /// Moves waiting output towards the socket. Ready when none waits.
@@ -192,6 +207,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Pump<IO> {
         this.check_alive()?;
         let _ = this.drive();
         this.check_alive()?;
+        if this.lingered(cx) {
+            return Poll::Ready(Ok(()));
+        }
         this.write.poll_settle(&mut Context::from_waker(&this.waker));
         if this.control.is_paused() || this.gate.poll_open(cx).is_pending() {
             return Poll::Pending;
@@ -266,11 +284,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Pump<IO> {
         if drained.is_pending() {
             return Poll::Pending;
         }
-        this.write.poll_shutdown(&mut this.io, &mut Context::from_waker(&this.waker)).map_err(|error| {
-            let report = fault::copy(&error);
-            this.end(report);
-            error
-        })
+        let waker = this.waker.clone();
+        let shut = this.write.poll_shutdown(&mut this.io, &mut Context::from_waker(&waker));
+        if let Poll::Ready(Err(error)) = &shut {
+            this.end(fault::copy(error));
+        } else if shut.is_ready() && this.linger.is_none() {
+            this.linger = Some(Box::pin(sleep(LINGER)));
+            // A reader that waits already has not looked at the clock.
+            this.control.wake_both();
+        }
+        shut
     }
 }
 

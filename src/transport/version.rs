@@ -10,17 +10,21 @@ use tokio::sync::oneshot;
 /// No line before the identification string is kept longer than this.
 const MAX_LINE: usize = 512;
 
-/// A byte stream whose first `SSH-` line is announced.
+/// How an identification string of a peer begins that speaks the second version (RFC 4253 sections 4.2 and 5.1). Any
+/// other line is none, and goes before it.
+const VERSIONS: [&[u8]; 2] = [b"SSH-2.0-", b"SSH-1.99-"];
+
+/// A byte stream whose first line with one of [`VERSIONS`] is announced.
 #[derive(Debug)]
 pub(super) struct VersionWatch<IO> {
     io: IO,
     line: Vec<u8>,
-    seen: Option<oneshot::Sender<()>>,
+    seen: Option<oneshot::Sender<String>>,
 }
 
 impl<IO> VersionWatch<IO> {
-    /// The receiver resolves when the line is complete; it fails when the stream is dropped before.
-    pub(super) fn new(io: IO) -> (Self, oneshot::Receiver<()>) {
+    /// The receiver gets the line, without its end, when it is complete; it fails when the stream is dropped before.
+    pub(super) fn new(io: IO) -> (Self, oneshot::Receiver<String>) {
         let (tx, rx) = oneshot::channel();
         (Self { io, line: Vec::new(), seen: Some(tx) }, rx)
     }
@@ -33,11 +37,11 @@ impl<IO> VersionWatch<IO> {
                 }
                 continue;
             }
-            if self.line.starts_with(b"SSH-") {
+            if VERSIONS.iter().any(|version| self.line.starts_with(version)) {
+                let line = std::mem::take(&mut self.line);
                 if let Some(seen) = self.seen.take() {
-                    let _ = seen.send(());
+                    let _ = seen.send(String::from_utf8_lossy(line.trim_ascii_end()).into_owned());
                 }
-                self.line = Vec::new();
                 return;
             }
             self.line.clear();
@@ -96,7 +100,7 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    async fn announced(chunks: &[&[u8]]) -> bool {
+    async fn announced(chunks: &[&[u8]]) -> Option<String> {
         let (mut theirs, ours) = tokio::io::duplex(4096);
         let (mut watch, mut seen) = VersionWatch::new(ours);
         for chunk in chunks {
@@ -104,20 +108,22 @@ mod tests {
             let mut buf = vec![0; 4096];
             assert_eq!(watch.read(&mut buf).await.unwrap(), chunk.len());
         }
-        seen.try_recv().is_ok()
+        seen.try_recv().ok()
     }
 
     #[tokio::test]
     async fn the_identification_line_is_announced_when_complete() {
-        assert!(announced(&[b"SSH-2.0-x\r\n"]).await);
-        assert!(announced(&[b"SS", b"H-2.0", b"-x\n"]).await);
-        assert!(announced(&[b"hello\r\nthere\r\n", b"SSH-2.0-x\r\nrest"]).await);
+        let line = Some("SSH-2.0-x".to_owned());
+        assert_eq!(announced(&[b"SSH-2.0-x\r\n"]).await, line);
+        assert_eq!(announced(&[b"SS", b"H-2.0", b"-x\n"]).await, line);
+        assert_eq!(announced(&[b"hello\r\nthere\r\n", b"SSH-2.0-x\r\nrest"]).await, line);
     }
 
     #[tokio::test]
     async fn other_lines_and_half_a_line_are_not_announced() {
-        assert!(!announced(&[b"SSH-2.0-x"]).await);
-        assert!(!announced(&[b"hello\r\n"]).await);
-        assert!(!announced(&[&[b'x'; 4096]]).await);
+        assert_eq!(announced(&[b"SSH-2.0-x"]).await, None);
+        assert_eq!(announced(&[b"hello\r\n"]).await, None);
+        assert_eq!(announced(&[b"SSH-1.5-old\r\n"]).await, None);
+        assert_eq!(announced(&[&[b'x'; 4096]]).await, None);
     }
 }

@@ -245,7 +245,8 @@ impl X11Request {
         Err(ConfigError::new("x11 auth_cookie", problem, "encode the cookie in hexadecimal"))
     }
 
-    fn text_len(&self) -> usize {
+    /// Bytes of protocol and cookie.
+    pub(crate) fn text_len(&self) -> usize {
         self.auth_protocol.len().saturating_add(self.auth_cookie.expose_secret().len())
     }
 }
@@ -360,6 +361,18 @@ impl ExitStatus {
             Self::Missing => None,
         };
         code.unwrap_or(u8::MAX)
+    }
+}
+
+impl From<u32> for ExitStatus {
+    fn from(code: u32) -> Self {
+        Self::Code(code)
+    }
+}
+
+impl From<ExitSignal> for ExitStatus {
+    fn from(signal: ExitSignal) -> Self {
+        Self::Signal(signal)
     }
 }
 

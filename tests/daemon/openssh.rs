@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use ractor_ssh::config::Keepalive;
+use ractor_ssh::config::{Keepalive, RekeyLimit};
 use ractor_ssh::{ExecOutput, Router};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -20,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("ssh_gets_the_answer_of_a_function", [needs], function),
         peer_test("ssh_gets_back_16_mib_through_cat_byte_for_byte", [needs], big_cat),
         peer_test("ssh_streams_8_mib_both_ways_at_once", [needs], both_ways),
+        peer_test("ssh_exchanges_keys_under_load_when_it_asks_and_when_the_daemon_does", [needs], rekeying),
         peer_test("ssh_is_refused_a_command_without_a_route", [needs], no_route),
         peer_test("ssh_is_refused_with_a_key_that_is_not_let_in", [needs], wrong_key),
         peer_test("ssh_shows_the_banner", [needs], banner),
@@ -94,6 +95,34 @@ async fn both_ways() {
     assert_eq!((check.seen, check.wrong), (SIZE, None));
     assert_eq!(String::from_utf8_lossy(&output.stderr), format!("{SIZE} None"));
     assert!(output.status.success(), "{output:?}");
+}
+
+/// The client asks for new keys again and again, or the daemon does, while much goes both ways.
+async fn rekeying() {
+    const SIZE: usize = 24 << 20;
+    let ssh = Ssh::new();
+    let file = ssh.directory().join("input");
+    std::fs::write(&file, piece(0, SIZE)).unwrap();
+    for (ours, theirs) in [(None, "1M"), (Some(4 << 20), "1G")] {
+        let served = ssh
+            .serve(|config| match ours {
+                Some(bytes) => {
+                    config.router(router()).rekey(RekeyLimit::new(bytes, Duration::from_secs(3600)))
+                }
+                None => config.router(router()),
+            })
+            .await;
+        let mut command = ssh.command(&served);
+        command.args(["-v", "-o", &format!("RekeyLimit={theirs}"), "127.0.0.1", "cat"]);
+        command.stdin(Stdio::from(std::fs::File::open(&file).unwrap()));
+        let output = soon(command.output()).await.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        assert_eq!(output.stdout.len(), SIZE);
+        assert_eq!(output.stdout.iter().enumerate().find(|(at, byte)| **byte != byte_at(*at)), None);
+        let exchanges = said.matches("SSH2_MSG_NEWKEYS received").count();
+        assert!(exchanges >= 4, "{exchanges} key exchanges: {said}");
+    }
 }
 
 async fn no_route() {

@@ -2,7 +2,7 @@
 
 use libtest_mimic::Trial;
 use ractor_ssh::bytes::Bytes;
-use ractor_ssh::config::RekeyLimit;
+use ractor_ssh::config::{Limits, RekeyLimit};
 use ractor_ssh::wire::codes::DataType;
 use ractor_ssh::{BoxError, ChannelContext, ChannelMsg, Client, ClientChannel, ConnectionRef, Next};
 use tokio::net::TcpSocket;
@@ -102,9 +102,17 @@ async fn small_buffers() {
     soon(conn.close()).await;
 }
 
+/// A daemon that asks for new keys after so many bytes. russh ends a connection when more than twice the window arrives
+/// between its KEXINIT and the peer's, on all channels together: here that can never be.
+async fn rekeying_after(bytes: u64, at_most: u32) -> Served {
+    let limit = RekeyLimit::new(bytes, std::time::Duration::from_secs(3600));
+    let mut limits = Limits::server();
+    limits.window = at_most;
+    Served::with(|config| config.router(router()).rekey(limit).limits(limits)).await
+}
+
 async fn rekeying() {
-    let limit = RekeyLimit::new(8 << 20, std::time::Duration::from_secs(3600));
-    let served = Served::with(|config| config.router(router()).rekey(limit)).await;
+    let served = rekeying_after(8 << 20, (CHANNELS * SIZE).try_into().unwrap()).await;
     let conn = served.connect().await;
     stream(&conn).await;
     let rekeys = conn.info().await.unwrap().counters.rekeys;
@@ -112,12 +120,10 @@ async fn rekeying() {
     soon(conn.close()).await;
 }
 
-/// The daemon asks for new keys in the middle of what the client has under way: more than twice the window at once
-/// would end the connection.
+/// The daemon asks for new keys in the middle of what the client has under way.
 async fn rekeying_uploads() {
     const UPLOAD: usize = 48 << 20;
-    let limit = RekeyLimit::new(24 << 20, std::time::Duration::from_secs(3600));
-    let served = Served::with(|config| config.router(router()).rekey(limit)).await;
+    let served = rekeying_after(24 << 20, (CHANNELS * UPLOAD / 2).try_into().unwrap()).await;
     let handle = served.connect_plain().await;
     let chunk = Bytes::from(vec![7; 1 << 20]);
     let mut running = tokio::task::JoinSet::new();

@@ -1,17 +1,20 @@
 //! A daemon, and ways to reach it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use ractor_ssh::auth::{Auth, Identity};
+use ractor_ssh::error::OpenError;
 use ractor_ssh::host_key::HostKeyPolicy;
+use ractor_ssh::wire::codes::OpenFailureReason;
 use ractor_ssh::wire::keys::{PrivateKey, PublicKey, generate_ed25519};
-use ractor_ssh::{Client, ClientConfig, ConnectionRef, Daemon, DaemonConfig, DaemonRef, Router};
+use ractor_ssh::{ChannelRef, Client, ClientConfig, ConnectionRef, Daemon, DaemonConfig, DaemonRef, Router};
 use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::kit::{KeyKind, KeyPair, require_program};
+use crate::ours::Quiet;
 
 pub(crate) const USER: &str = "alice";
 
@@ -24,14 +27,23 @@ pub(crate) struct Served {
 
 /// A configuration that lets in one key, and the key.
 pub(crate) fn config() -> (DaemonConfig, PublicKey, PrivateKey) {
+    set_up(DaemonConfig::new(([127, 0, 0, 1], 0)))
+}
+
+/// Adds a host key and a key that is let in.
+pub(crate) fn set_up(config: DaemonConfig) -> (DaemonConfig, PublicKey, PrivateKey) {
     let (host_key, identity) = (generate_ed25519(), generate_ed25519());
     let public = host_key.public_key().clone();
-    let known = identity.public_key().key_data().clone();
-    let config = DaemonConfig::new(([127, 0, 0, 1], 0)).host_key(host_key).public_key(move |attempt, key| {
+    (let_in(config.host_key(host_key), identity.public_key()), public, identity)
+}
+
+/// Lets in one key.
+pub(crate) fn let_in(config: DaemonConfig, key: &PublicKey) -> DaemonConfig {
+    let known = key.key_data().clone();
+    config.public_key(move |attempt, key| {
         let yes = attempt.user == USER && *key.key_data() == known;
         async move { yes }
-    });
-    (config, public, identity)
+    })
 }
 
 impl Served {
@@ -92,8 +104,13 @@ pub(crate) struct Ssh {
 
 impl Ssh {
     pub(crate) fn new() -> Self {
+        Self::with_key(KeyKind::Ed25519)
+    }
+
+    /// With a key of this kind.
+    pub(crate) fn with_key(kind: KeyKind) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let key = KeyPair::generate(directory.path().join("id"), KeyKind::Ed25519).unwrap();
+        let key = KeyPair::generate(directory.path().join("id"), kind).unwrap();
         Self { directory, key }
     }
 
@@ -117,31 +134,54 @@ impl Ssh {
         .await
     }
 
+    /// The client's key; a certificate beside it is presented, too.
+    pub(crate) fn key(&self) -> &KeyPair {
+        &self.key
+    }
+
     /// `ssh`, all but the command to run.
     pub(crate) fn command(&self, served: &Served) -> Command {
-        let port = served.daemon.local_addr().port();
-        let known_hosts = self.directory.path().join("known_hosts");
-        let line = format!("[127.0.0.1]:{port} {}\n", served.host_key.to_openssh().unwrap());
-        std::fs::write(&known_hosts, line).unwrap();
-        let mut command = Command::new(require_program("ssh").unwrap());
+        self.command_at(served.daemon.local_addr().port(), &served.host_key.to_openssh().unwrap())
+    }
+
+    /// `ssh` to a port of this machine with this host key, all but the command to run.
+    pub(crate) fn command_at(&self, port: u16, host_key: &str) -> Command {
+        let mut command = self.program_at("ssh", port, host_key, "yes");
+        command.args(["-l", USER]);
         command
-            .args([
-                "-F",
-                "none",
-                "-o",
-                "BatchMode=yes",
-                "-o",
-                "IdentitiesOnly=yes",
-                "-o",
-                "ConnectTimeout=20",
-            ])
+    }
+
+    /// [`command`](Self::command), with a user who answers these prompts. `printenv` is the program that asks: it
+    /// prints the variable that is called like the prompt.
+    pub(crate) fn answering(&self, served: &Served, answers: &[(&str, &str)]) -> Command {
+        let port = served.daemon.local_addr().port();
+        let mut command = self.program_at("ssh", port, &served.host_key.to_openssh().unwrap(), "no");
+        command.args(["-l", USER]);
+        command.env("SSH_ASKPASS", require_program("printenv").unwrap()).env("SSH_ASKPASS_REQUIRE", "force");
+        command.envs(answers.iter().copied());
+        command
+    }
+
+    /// `ssh`, `sftp` or `scp`, all but where to and what for.
+    pub(crate) fn program(&self, name: &str, served: &Served) -> Command {
+        let port = served.daemon.local_addr().port();
+        self.program_at(name, port, &served.host_key.to_openssh().unwrap(), "yes")
+    }
+
+    fn program_at(&self, name: &str, port: u16, host_key: &str, batch: &str) -> Command {
+        let known_hosts = self.directory.path().join("known_hosts");
+        std::fs::write(&known_hosts, format!("[127.0.0.1]:{port} {host_key}\n")).unwrap();
+        let mut command = Command::new(require_program(name).unwrap());
+        command
+            .args(["-F", "none", "-o", &format!("BatchMode={batch}"), "-o", "IdentitiesOnly=yes"])
+            .args(["-o", "ConnectTimeout=20"])
             .args(["-o", "StrictHostKeyChecking=yes", "-o", "GlobalKnownHostsFile=/dev/null"])
             .args(["-o", "UpdateHostKeys=no"])
             .arg("-o")
             .arg(format!("UserKnownHostsFile=\"{}\"", known_hosts.display()))
             .arg("-i")
             .arg(self.key.path())
-            .args(["-p", &port.to_string(), "-l", USER])
+            .args(["-o", &format!("Port={port}")])
             .env_remove("SSH_AUTH_SOCK")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -151,7 +191,70 @@ impl Ssh {
     }
 }
 
+/// A channel, as soon as the daemon has room for one.
+pub(crate) async fn open_when_free(conn: &ConnectionRef) -> ChannelRef<Quiet> {
+    soon(async {
+        loop {
+            match conn.session_channel(Quiet).await {
+                Ok(channel) => return channel,
+                Err(OpenError::Refused { reason: OpenFailureReason::ResourceShortage, .. }) => {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+    })
+    .await
+}
+
+/// The program of an example, built with the tests.
+pub(crate) fn example(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("the test has a path");
+    let directory = test.ancestors().nth(2).expect("it is in target/*/deps");
+    directory.join("examples").join(name)
+}
+
+/// A daemon that lets nobody in yet.
+pub(crate) fn bare_config() -> (DaemonConfig, PublicKey) {
+    let host_key = generate_ed25519();
+    let public = host_key.public_key().clone();
+    (DaemonConfig::new(([127, 0, 0, 1], 0)).host_key(host_key), public)
+}
+
+impl Served {
+    /// Lets in only whom `change` lets in.
+    pub(crate) async fn bare(change: impl FnOnce(DaemonConfig) -> DaemonConfig) -> Self {
+        let (config, host_key) = bare_config();
+        let daemon = Daemon::start(change(config)).await.unwrap();
+        Self { daemon, host_key, identity: generate_ed25519() }
+    }
+}
+
 /// Fails what takes longer than any of these tests should.
 pub(crate) async fn soon<F: Future>(work: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(30), work).await.expect("not done in 30 s")
+}
+
+/// SSH_MSG_IGNORE without encryption (RFC 4253 sections 6 and 11.2).
+pub(crate) fn ignore_packet() -> Vec<u8> {
+    let mut packet = vec![0, 0, 0, 12, 6, 2, 0, 0, 0, 0];
+    packet.resize(16, 0);
+    packet
+}
+
+/// Waits for something that happens without anybody saying so.
+pub(crate) async fn eventually(mut happened: impl FnMut() -> bool) {
+    soon(async {
+        while !happened() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+/// Everything a stream brings until its end, which it must have.
+pub(crate) async fn read_all(mut stream: impl tokio::io::AsyncRead + Unpin) -> String {
+    let mut bytes = Vec::new();
+    tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut bytes).await.unwrap();
+    String::from_utf8(bytes).unwrap()
 }

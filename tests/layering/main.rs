@@ -17,7 +17,7 @@ mod source;
 use source::{Source, is_part};
 
 /// Every top-level module and its tier.
-const TIERS: [(&str, u8); 23] = [
+const TIERS: [(&str, u8); 25] = [
     ("wire", 0),
     ("error", 1),
     ("config", 1),
@@ -38,16 +38,18 @@ const TIERS: [(&str, u8); 23] = [
     ("connection", 5),
     ("supervised", 5),
     ("client", 6),
+    ("process", 6),
     ("server", 6),
     ("test_util", 6),
     ("managed", 7),
+    ("hardening", 7),
 ];
 
 /// Where russh may be named: a file, or a folder and all below it.
 const RUSSH: [&str; 2] = ["src/transport/", "src/wire/keys.rs"];
 
 /// Built as users would build them: `crate::Name`, never the modules behind it.
-const READY_MADE: [&str; 3] = ["session", "forward", "subsystem"];
+const READY_MADE: [&str; 4] = ["session", "forward", "subsystem", "process"];
 const INTERNALS: [&str; 2] = ["channel", "connection"];
 
 #[test]

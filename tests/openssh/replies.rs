@@ -95,7 +95,8 @@ impl ClientChannel for Slow {
     type Msg = ();
 
     async fn init(&mut self, ctx: &mut ChannelContext<Self>) -> Result<(), BoxError> {
-        ctx.exec("cat /dev/zero").await?;
+        // Within the budgets: without an end it would hold up its connection.
+        ctx.exec("head -c 2000000 /dev/zero; exec cat").await?;
         if let Some(go) = self.0.take() {
             go.await?;
         }

@@ -201,6 +201,27 @@ async fn a_channel_alone_on_its_connection_may_be_as_slow_as_it_likes_while_it_m
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_channel_that_is_slow_and_takes_its_budget_in_the_stall_timeout_is_not_ended_beside_others() {
+    for (pace, ended) in [(SECOND, false), (20 * SECOND, true)] {
+        let (conn, mut peer) = small().await;
+        let (probe, events) = Probe::new();
+        let probe = probe.on_msg(move |_, _| Act::wait(sleep(pace)));
+        let options = ChannelOptions::new().receive_budget(2_000);
+        let slow = open_with(&conn, &mut peer, options, probe, events).await;
+        let mut sibling = open(&conn, &mut peer).await;
+        flood(&slow, 100_000);
+        settle().await;
+        sleep(120 * SECOND).await;
+        let now = info(&conn).await;
+        assert!(now.counters.paused_for > 30 * SECOND, "{:?}", now.counters);
+        assert_eq!(now.counters.stalled, u64::from(ended), "{pace:?} a message");
+        assert_eq!(matches!(slow.here.closed(), Some(CloseReason::Stalled { .. })), ended);
+        slow.here.abort();
+        assert_alive(&mut sibling).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_channel_alone_that_takes_nothing_is_ended() {
     let (conn, mut peer) = small().await;
     let culprit = stuck(&conn, &mut peer).await;

@@ -3,6 +3,7 @@
 use ractor_ssh::config::{ChannelOptions, Keepalive, Limits, RekeyLimit, Timeouts};
 use ractor_ssh::error::{CloseReason, ConnectionError, Phase};
 use ractor_ssh::test_util::{ScriptConfig, scripted};
+use ractor_ssh::wire::codes::DisconnectCode;
 use tokio::time::{Instant, sleep};
 
 use crate::kit::{Act, Probe, SECOND, assert_alive, closed, info, open, open_with, plain, settle, within};
@@ -212,4 +213,36 @@ async fn how_long_a_channel_was_idle_can_be_seen() {
     assert!(info(&conn).await.channels[0].idle >= 100 * SECOND);
     channel.there.data("x");
     assert!(info(&conn).await.channels[0].idle < SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_without_a_channel_is_ended_politely_and_says_why() {
+    let (conn, mut peer) = scripted(ScriptConfig::new().idle_timeouts(10 * SECOND, 100 * SECOND)).await;
+    let start = Instant::now();
+    let mut channel = open(&conn, &mut peer).await;
+    sleep(1000 * SECOND).await;
+    assert_alive(&mut channel).await;
+    assert!(info(&conn).await.idle < SECOND);
+    channel.here.close();
+    channel.there.close();
+    sleep(50 * SECOND).await;
+    assert!(info(&conn).await.idle >= 50 * SECOND);
+    let (code, text) = peer.expect_disconnect().await;
+    assert_eq!(code, DisconnectCode::BY_APPLICATION);
+    assert!(text.contains("no channel"), "{text}");
+    assert!(start.elapsed() >= 1100 * SECOND && start.elapsed() < 1110 * SECOND);
+    let reason = conn.closed().await;
+    assert!(matches!(reason, ConnectionError::Idle { after } if after == 100 * SECOND), "{reason}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_over_at_its_greatest_age_whatever_it_does() {
+    let (conn, mut peer) = scripted(ScriptConfig::new().max_lifetime(60 * SECOND)).await;
+    let mut channel = open(&conn, &mut peer).await;
+    let (code, _) = peer.expect_disconnect().await;
+    assert_eq!(code, DisconnectCode::BY_APPLICATION);
+    let reason = closed(&mut channel).await;
+    assert!(
+        matches!(reason, CloseReason::Connection(ConnectionError::Expired { after }) if after == 60 * SECOND)
+    );
 }

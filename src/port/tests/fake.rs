@@ -8,8 +8,8 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
+use crate::observe::Gauges;
 use crate::port::budget::{ChannelBudget, ConnectionBudget};
 use crate::port::{Link, LinkClosed, Port, PortSetup};
 use crate::wire::codes::DataType;
@@ -166,7 +166,7 @@ impl Bench {
             high_water,
             fail_over_budget: false,
             close_timeout: CLOSE_TIMEOUT,
-            epoch: Instant::now(),
+            gauges: Arc::new(Gauges::new()),
             on_gone: Box::new(move || {
                 count.fetch_add(1, Ordering::SeqCst);
             }),

@@ -6,29 +6,32 @@ use super::DaemonConfig;
 use crate::behaviour::ServerChannel;
 use crate::config::ChannelOptions;
 use crate::server::request::NewSession;
-use crate::server::router::{Router, Sessions};
+use crate::server::router::Router;
+use crate::server::session_limits::SessionLimits;
 
 /// # What runs on channels
 impl DaemonConfig {
-    /// Sets what runs on session channels, by what they are for. Replaces an earlier one. Default: nothing.
+    /// Sets what runs on channels, by what they are for. Replaces an earlier one. Default: nothing.
     #[must_use]
     pub fn router(mut self, router: Router) -> Self {
-        self.sessions = Sessions::Routed(Arc::new(router));
+        self.router = Arc::new(router);
         self
     }
 
-    /// Runs a behaviour on every session channel from its opening on: it gets each request as an event and answers it
-    /// with `reply_request`. Replaces an earlier router. The function must not block.
-    ///
-    /// Over russh, which does not say whether an answer is wanted, `want_reply` is always true here; an answer nobody
-    /// wants is not sent. Until a request is answered, at most for a second, nothing is read from its connection:
-    /// answer first, work later.
+    /// Runs a behaviour on every session channel from its opening on: short for a router with nothing but
+    /// [`Router::session`]. Replaces an earlier router.
     #[must_use]
     pub fn session_channel<C: ServerChannel>(
-        mut self,
+        self,
         make: impl Fn(NewSession) -> C + Send + Sync + 'static,
     ) -> Self {
-        self.sessions = Sessions::whole(make);
+        self.router(Router::new().session(make))
+    }
+
+    /// Sets what the peer of a connection may ask for, and how often. See [`SessionLimits`] for the defaults.
+    #[must_use]
+    pub const fn session_limits(mut self, limits: SessionLimits) -> Self {
+        self.session_limits = limits;
         self
     }
 

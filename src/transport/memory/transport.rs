@@ -35,10 +35,10 @@ impl Transport for MemoryTransport {
         async move { answered.await.map_err(|_| LinkClosed) }.boxed()
     }
 
-    fn rekey(&self) -> BoxFuture<'static, Result<(), LinkClosed>> {
+    fn rekey(&self) -> Option<BoxFuture<'static, Result<(), LinkClosed>>> {
         let (asked, answered) = oneshot::channel();
         self.0.rekey(asked);
-        async move { answered.await.map_err(|_| LinkClosed) }.boxed()
+        Some(async move { answered.await.map_err(|_| LinkClosed) }.boxed())
     }
 
     fn disconnect(&self, code: DisconnectCode, text: &'static str) -> BoxFuture<'static, ()> {

@@ -141,15 +141,19 @@ where
 /// Waits for the peer's identification string. `Some` when the whole handshake was done before that was noticed.
 async fn version<F>(
     handshake: &mut std::pin::Pin<Box<F>>,
-    seen: oneshot::Receiver<()>,
+    mut seen: oneshot::Receiver<String>,
     limit: Duration,
 ) -> Result<Option<Handle>, ConnectError>
 where
     F: Future<Output = Result<Handle, Fault>>,
 {
     tokio::select! {
-        done = handshake => done.map(Some).map_err(|fault| failed(Phase::Version, fault)),
-        Ok(()) = seen => Ok(None),
+        done = handshake => done.map(Some).map_err(|fault| {
+            // Both may have come in one piece.
+            let phase = if seen.try_recv().is_ok() { Phase::Kex } else { Phase::Version };
+            failed(phase, fault)
+        }),
+        Ok(_) = &mut seen => Ok(None),
         () = tokio::time::sleep(limit) => Err(ConnectError::Timeout { phase: Phase::Version, after: limit }),
     }
 }

@@ -78,8 +78,8 @@ impl Transport for RusshTransport {
         .boxed()
     }
 
-    fn rekey(&self) -> BoxFuture<'static, Result<(), LinkClosed>> {
-        rekey::rekey(rekey::Rekey {
+    fn rekey(&self) -> Option<BoxFuture<'static, Result<(), LinkClosed>>> {
+        let exchange = rekey::rekey(rekey::Rekey {
             handle: Arc::clone(&self.handle),
             taps: Arc::clone(&self.shared.taps),
             exchanges: self.shared.exchanges.subscribe(),
@@ -87,8 +87,8 @@ impl Transport for RusshTransport {
             control: Arc::clone(&self.control),
             stats: Arc::clone(&self.stats),
             window: self.window,
-        })
-        .boxed()
+        });
+        Some(exchange.boxed())
     }
 
     fn disconnect(&self, code: DisconnectCode, text: &'static str) -> BoxFuture<'static, ()> {

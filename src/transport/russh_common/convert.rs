@@ -1,5 +1,6 @@
 //! russh's types and ours, both ways, as far as both roles need them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use russh::{Disconnect, Pty, Sig};
@@ -52,8 +53,20 @@ pub(in crate::transport) fn connection_error(error: &russh::Error) -> Connection
         russh::Error::Disconnect | russh::Error::HUP => {
             ConnectionError::Lost(Arc::from("the peer closed the byte stream"))
         }
-        other => ConnectionError::Protocol(other.to_string().into()),
+        other => ConnectionError::Protocol(brief(&other.to_string()).into()),
     }
+}
+
+/// A text that a peer has a hand in is kept and logged up to this length, in bytes.
+const LONGEST_TEXT: usize = 512;
+
+/// A text that fits into a log, whatever the peer has put into it.
+pub(in crate::transport) fn brief(text: &str) -> Cow<'_, str> {
+    if text.len() <= LONGEST_TEXT {
+        return Cow::Borrowed(text);
+    }
+    let start = (0..=LONGEST_TEXT).rev().find_map(|end| text.get(..end));
+    Cow::Owned(format!("{} ...", start.unwrap_or_default()))
 }
 
 pub(in crate::transport) const fn disconnect(code: DisconnectCode) -> Disconnect {

@@ -1,30 +1,30 @@
 //! russh's callbacks on a server. They translate and pass on; only the decision about a login waits.
 
-use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
-use russh::keys::ssh_key::PublicKey;
-use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
+use russh::server::{
+    Auth, ChannelOpenHandle, Handle, Handler, Msg, PublicKeyOffer, Response, Session, VerifiedPublicKey,
+};
 use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
 use secrecy::SecretString;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::config::{ServerSetup, method_set};
+use super::config::method_set;
 use super::link::ServerLink;
-use super::replies::Replies;
+use super::replies::{BRIEF, GRACE, Replies};
+use crate::auth::AuthMethod;
 use crate::config::Limits;
 use crate::error::ConnectionError;
 use crate::port::budget::OutboundCredit;
 use crate::port::event::ChannelMsg;
-use crate::transport::door::{Decision, Door, Gatekeeper, Guest, LoginMethods, NewChannel};
+use crate::transport::door::{Admission, Decision, Door, Gatekeeper, Guest, NewChannel, Proof, Verdict};
 use crate::transport::russh_common::{Ending, Outlet, Taps, convert};
 use crate::wire::codes::{DataType, OpenFailureReason};
+use crate::wire::keys::Certificate;
+use crate::wire::open::OpenRequest;
 use crate::wire::pty::{PtyRequest, TerminalMode, TerminalModes, WindowSize};
-
-/// Every refused password takes at least this long.
-const REFUSAL: Duration = Duration::from_secs(1);
+use crate::wire::request::X11Request;
 
 pub(super) type ServerTaps = Taps<Option<Box<dyn Guest>>>;
 
@@ -46,7 +46,8 @@ impl Shared {
 /// A peer has logged in.
 pub(super) struct Login {
     pub(super) user: String,
-    pub(super) method: &'static str,
+    /// What was passed, in order.
+    pub(super) methods: Vec<AuthMethod>,
     pub(super) peer_version: String,
     /// russh goes on when the door is there.
     pub(super) door: oneshot::Sender<Box<dyn Door>>,
@@ -62,25 +63,24 @@ pub(super) struct Steps {
 /// The handler of one session.
 pub(super) struct ServerHandler {
     shared: Arc<Shared>,
-    gatekeeper: Arc<dyn Gatekeeper>,
-    methods: LoginMethods,
-    /// How many more logins may be refused.
-    failures_left: usize,
+    gatekeeper: Box<dyn Gatekeeper>,
+    /// The peer's identification string, until the login begins.
+    version: oneshot::Receiver<String>,
     deadline: Instant,
     window: u32,
     max_packet: u32,
     keys: Option<oneshot::Sender<()>>,
     login: Option<oneshot::Sender<Login>>,
-    /// Who was let in, and how.
-    accepted: Option<(String, &'static str)>,
+    /// Who was let in.
+    accepted: Option<String>,
     /// There is none before the login: nothing of the connection protocol leads anywhere.
     door: Option<Box<dyn Door>>,
 }
 
 impl ServerHandler {
     pub(super) fn new(
-        gatekeeper: Arc<dyn Gatekeeper>,
-        setup: &ServerSetup,
+        gatekeeper: Box<dyn Gatekeeper>,
+        version: oneshot::Receiver<String>,
         limits: &Limits,
         deadline: Instant,
         shared: Arc<Shared>,
@@ -90,8 +90,7 @@ impl ServerHandler {
         let handler = Self {
             shared,
             gatekeeper,
-            methods: setup.methods,
-            failures_left: setup.max_failures,
+            version,
             deadline,
             window: limits.window,
             max_packet: limits.max_packet,
@@ -106,80 +105,157 @@ impl ServerHandler {
 
 /// The login.
 impl ServerHandler {
-    /// A decision, before the end of the login grace.
-    async fn decide(&mut self, decision: impl Future<Output = bool> + Send) -> Result<bool, russh::Error> {
-        tokio::time::timeout_at(self.deadline, decision).await.map_err(|_| russh::Error::ConnectionTimeout)
-    }
-
-    fn answer(&mut self, user: &str, method: &'static str, yes: bool) -> Auth {
-        if yes {
-            self.accepted = Some((user.to_owned(), method));
-            return Auth::Accept;
+    /// The verdict on a proof, before the end of the login grace.
+    async fn judge(&mut self, user: &str, proof: Proof) -> Result<Auth, russh::Error> {
+        let verdict = tokio::time::timeout_at(self.deadline, self.gatekeeper.judge(user, proof)).await;
+        match verdict.map_err(|_| russh::Error::ConnectionTimeout)? {
+            Verdict::Welcome => {
+                self.accepted = Some(user.to_owned());
+                Ok(Auth::Accept)
+            }
+            Verdict::Sign => Ok(Auth::Accept),
+            Verdict::Ask(questions) => Ok(Auth::Partial {
+                name: questions.name.into(),
+                instructions: questions.instructions.into(),
+                prompts: questions.prompts.into_iter().map(|(text, echo)| (text.into(), echo)).collect(),
+            }),
+            Verdict::NotYet { next, passed } => {
+                Ok(Auth::Reject { proceed_with_methods: Some(method_set(&next)), partial_success: passed })
+            }
+            Verdict::End => Err(russh::Error::Disconnect),
         }
-        self.failures_left = self.failures_left.saturating_sub(1);
-        tracing::info!(user, method, "login refused");
-        self.refuse()
-    }
-
-    fn refuse(&self) -> Auth {
-        Auth::Reject { proceed_with_methods: Some(method_set(self.methods)), partial_success: false }
-    }
-
-    async fn key_decision(&mut self, user: &str, key: &PublicKey) -> Result<bool, russh::Error> {
-        if !self.methods.public_key || self.failures_left == 0 {
-            return Ok(false);
-        }
-        let decision = self.gatekeeper.public_key(user, key.clone());
-        self.decide(decision).await
     }
 }
 
 /// Channels.
 impl ServerHandler {
-    /// Takes a channel in, or says why not.
-    fn take_in(&mut self, channel: Channel<Msg>, session: &Session) -> Result<(), OpenFailureReason> {
-        let door = self.door.as_mut().ok_or(OpenFailureReason::AdministrativelyProhibited)?;
-        let NewChannel { port, guest } = door.open_session()?;
-        let id = channel.id();
-        let (read, half) = channel.split();
-        let Some(window) = self.shared.taps.adopt(id, &port, read, Some(guest)) else {
-            port.lost(ConnectionError::Lost("the session ended".into()));
-            return Err(OpenFailureReason::ConnectFailed);
+    /// Takes a channel in, or says why not: at once, or when that is decided.
+    async fn opened(
+        &mut self,
+        channel: Channel<Msg>,
+        request: OpenRequest,
+        reply: ChannelOpenHandle,
+        handle: Handle,
+    ) {
+        let admission = match &mut self.door {
+            Some(door) => door.open(request),
+            None => Admission::Refused(OpenFailureReason::AdministrativelyProhibited),
         };
-        port.connect(Box::new(ServerLink {
-            outlet: Outlet { half, window, credit: Arc::clone(&self.shared.credit) },
-            handle: session.handle(),
-            taps: Arc::clone(&self.shared.taps),
-            replies: Arc::clone(&self.shared.replies),
-        }));
-        Ok(())
+        let arrival = Arrival { channel, handle, shared: Arc::clone(&self.shared) };
+        match admission {
+            Admission::Now(new) => arrival.settle(new, reply).await,
+            Admission::Refused(reason) => reply.reject(open_failure(reason)).await,
+            Admission::Later(decision) => {
+                tokio::spawn(async move {
+                    let decided = tokio::select! {
+                        biased;
+                        () = arrival.shared.taps.until_down() => return,
+                        decided = decision => decided,
+                    };
+                    match decided {
+                        Ok(new) => arrival.settle(new, reply).await,
+                        Err(reason) => reply.reject(open_failure(reason)).await,
+                    }
+                });
+            }
+        }
+    }
+
+    /// A channel type that servers do not take.
+    async fn turned_away(&mut self, reply: ChannelOpenHandle) {
+        if let Some(door) = &mut self.door {
+            door.turn_away();
+        }
+        reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+    }
+
+    /// What the channel's guest says.
+    fn ask<T>(&self, id: ChannelId, question: impl FnOnce(&mut dyn Guest) -> T) -> Option<T> {
+        let taps = &self.shared.taps;
+        let mut guest = taps.with(id, Option::take).flatten()?;
+        let answer = question(&mut *guest);
+        taps.with(id, |place| *place = Some(guest));
+        Some(answer)
+    }
+
+    fn may_ask(&mut self) -> bool {
+        self.door.as_mut().is_some_and(|door| door.may_ask())
     }
 
     /// A request that may want an answer.
-    fn request(&self, id: ChannelId, request: ChannelMsg, session: &mut Session) -> Result<(), russh::Error> {
-        let taps = &self.shared.taps;
-        let decision = match taps.with(id, Option::take).flatten() {
-            Some(mut guest) => {
-                let decision = guest.request(request);
-                taps.with(id, |place| *place = Some(guest));
-                decision
-            }
-            None => Decision::Answer(false),
-        };
-        match decision {
+    fn request(
+        &mut self,
+        id: ChannelId,
+        request: ChannelMsg,
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        let may = self.may_ask();
+        let decision = if may { self.ask(id, |guest| guest.request(request)) } else { None };
+        let Shared { taps, replies, .. } = &*self.shared;
+        match decision.unwrap_or(Decision::Answer(false)) {
             Decision::Answer(yes) => {
                 taps.drain(id);
-                if yes { session.channel_success(id) } else { session.channel_failure(id) }
+                match (replies.is_owed(id), yes) {
+                    // russh can send one answer: it belongs to the request that has waited for longer.
+                    (true, _) => Ok(()),
+                    (false, true) => session.channel_success(id),
+                    (false, false) => session.channel_failure(id),
+                }
             }
-            Decision::Deliver(request) => {
-                self.shared.replies.asked(id);
+            Decision::Later(decision) => {
+                taps.drain(id);
+                replies.asked(id, BRIEF);
+                tokio::spawn(decision);
+                Ok(())
+            }
+            Decision::Deliver { before, request } => {
+                for event in before {
+                    taps.event(id, event);
+                }
+                replies.asked(id, GRACE);
                 if taps.event(id, request) && taps.has(id) {
                     return Ok(());
                 }
-                self.shared.replies.forget(id);
+                replies.forget(id);
                 session.channel_failure(id)
             }
         }
+    }
+
+    /// A request that is never answered.
+    fn event(&mut self, id: ChannelId, event: ChannelMsg) {
+        if self.may_ask() && self.ask(id, |guest| guest.event(&event)) == Some(true) {
+            self.shared.taps.event(id, event);
+        } else {
+            self.shared.taps.drain(id);
+        }
+    }
+}
+
+/// A channel on its way in.
+struct Arrival {
+    channel: Channel<Msg>,
+    handle: Handle,
+    shared: Arc<Shared>,
+}
+
+impl Arrival {
+    /// Confirms the channel. What the behaviour sends waits until russh has the confirmation, which takes another queue.
+    async fn settle(self, NewChannel { port, guest }: NewChannel, reply: ChannelOpenHandle) {
+        let Self { channel, handle, shared } = self;
+        let id = channel.id();
+        let (read, half) = channel.split();
+        let Some(window) = shared.taps.adopt(id, &port, read, Some(guest)) else {
+            port.lost(ConnectionError::Lost("the session ended".into()));
+            return reply.reject(ChannelOpenFailure::ConnectFailed).await;
+        };
+        reply.accept().await;
+        port.connect(Box::new(ServerLink {
+            outlet: Outlet { half, window, credit: Arc::clone(&shared.credit) },
+            handle,
+            taps: Arc::clone(&shared.taps),
+            replies: Arc::clone(&shared.replies),
+        }));
     }
 }
 
@@ -190,27 +266,16 @@ impl Handler for ServerHandler {
         if let Some(keys) = self.keys.take() {
             let _ = keys.send(());
         }
-        Ok(self.gatekeeper.banner())
+        let version = self.version.try_recv().unwrap_or_default();
+        Ok(self.gatekeeper.greet(version))
     }
 
     async fn auth_none(&mut self, user: &str) -> Result<Auth, Self::Error> {
-        if self.methods.none {
-            return Ok(self.answer(user, "none", true));
-        }
-        Ok(self.refuse())
+        self.judge(user, Proof::None).await
     }
 
     async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, Self::Error> {
-        let until = Instant::now() + REFUSAL;
-        let mut yes = false;
-        if self.methods.password && self.failures_left > 0 {
-            let decision = self.gatekeeper.password(user, SecretString::from(password.to_owned()));
-            yes = self.decide(decision).await?;
-        }
-        if !yes {
-            tokio::time::sleep_until(until).await;
-        }
-        Ok(self.answer(user, "password", yes))
+        self.judge(user, Proof::Password(SecretString::from(password))).await
     }
 
     async fn auth_publickey_offered(
@@ -218,30 +283,51 @@ impl Handler for ServerHandler {
         user: &str,
         offer: PublicKeyOffer<'_>,
     ) -> Result<Auth, Self::Error> {
-        if self.key_decision(user, offer.public_key).await? {
-            return Ok(Auth::Accept);
-        }
-        Ok(self.answer(user, "publickey", false))
+        let proof = Proof::OfferedKey { key: offer.public_key.clone(), algorithm: offer.algorithm.clone() };
+        self.judge(user, proof).await
     }
 
     /// russh has verified the signature.
     async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, Self::Error> {
-        let yes = self.key_decision(user, key.public_key).await?;
-        Ok(self.answer(user, "publickey", yes))
+        let proof = Proof::Key { key: key.public_key.clone(), algorithm: key.algorithm.clone() };
+        self.judge(user, proof).await
+    }
+
+    /// russh has verified the signature; it has offered the key in the certificate before.
+    async fn auth_openssh_certificate(
+        &mut self,
+        user: &str,
+        certificate: &Certificate,
+    ) -> Result<Auth, Self::Error> {
+        self.judge(user, Proof::Certificate(Box::new(certificate.clone()))).await
+    }
+
+    async fn auth_keyboard_interactive<'a>(
+        &'a mut self,
+        user: &str,
+        _submethods: &str,
+        response: Option<Response<'a>>,
+    ) -> Result<Auth, Self::Error> {
+        let proof = response.map_or(Proof::Interview, |answers| {
+            let text = |answer: bytes::Bytes| Some(SecretString::from(std::str::from_utf8(&answer).ok()?));
+            Proof::Answers(answers.map(text).collect())
+        });
+        self.judge(user, proof).await
     }
 
     async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Self::Error> {
-        let (Some((user, method)), Some(login)) = (self.accepted.take(), self.login.take()) else {
+        let (Some(user), Some(login)) = (self.accepted.take(), self.login.take()) else {
             return Err(russh::Error::Inconsistent);
         };
+        let methods = self.gatekeeper.passed();
         let peer_version = String::from_utf8_lossy(session.remote_sshid()).into_owned();
         let (door, opened) = oneshot::channel();
-        let _ = login.send(Login { user, method, peer_version, door });
+        let _ = login.send(Login { user, methods, peer_version, door });
         self.door = Some(opened.await.map_err(|_| russh::Error::Disconnect)?);
         Ok(())
     }
 
-    // Other channel types are refused by russh's own defaults, which drop the handle to answer with.
+    // Types unknown to russh, and those only a client takes, are refused by russh itself.
 
     async fn channel_open_session(
         &mut self,
@@ -249,10 +335,79 @@ impl Handler for ServerHandler {
         reply: ChannelOpenHandle,
         session: &mut Session,
     ) -> Result<(), Self::Error> {
-        match self.take_in(channel, session) {
-            Ok(()) => reply.accept().await,
-            Err(reason) => reply.reject(open_failure(reason)).await,
-        }
+        self.opened(channel, OpenRequest::Session, reply, session.handle()).await;
+        Ok(())
+    }
+
+    async fn channel_open_direct_tcpip(
+        &mut self,
+        channel: Channel<Msg>,
+        host: &str,
+        port: u32,
+        originator_host: &str,
+        originator_port: u32,
+        reply: ChannelOpenHandle,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let Ok(port) = u16::try_from(port) else {
+            self.turned_away(reply).await;
+            return Ok(());
+        };
+        let (host, originator_host) = (host.to_owned(), originator_host.to_owned());
+        // Only told: a port that is none is no reason to refuse.
+        let originator_port = u16::try_from(originator_port).unwrap_or(0);
+        let request = OpenRequest::DirectTcpip { host, port, originator_host, originator_port };
+        self.opened(channel, request, reply, session.handle()).await;
+        Ok(())
+    }
+
+    async fn channel_open_direct_streamlocal(
+        &mut self,
+        channel: Channel<Msg>,
+        path: &str,
+        reply: ChannelOpenHandle,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let request = OpenRequest::DirectStreamlocal { path: path.to_owned() };
+        self.opened(channel, request, reply, session.handle()).await;
+        Ok(())
+    }
+
+    async fn channel_open_x11(
+        &mut self,
+        _channel: Channel<Msg>,
+        _originator_host: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.turned_away(reply).await;
+        Ok(())
+    }
+
+    async fn channel_open_forwarded_tcpip(
+        &mut self,
+        _channel: Channel<Msg>,
+        _host: &str,
+        _port: u32,
+        _originator_host: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.turned_away(reply).await;
+        Ok(())
+    }
+
+    /// The peer confirms what it has opened itself: nonsense, but russh queues it.
+    async fn channel_open_confirmation(
+        &mut self,
+        channel: ChannelId,
+        _max_packet_size: u32,
+        _window_size: u32,
+        _session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        self.shared.taps.drain(channel);
         Ok(())
     }
 
@@ -357,27 +512,29 @@ impl Handler for ServerHandler {
         self.request(channel, ChannelMsg::Subsystem { want_reply: true, name: name.to_owned() }, session)
     }
 
-    async fn x11_request(
-        &mut self,
-        channel: ChannelId,
-        _single_connection: bool,
-        _protocol: &str,
-        _cookie: &str,
-        _screen: u32,
-        session: &mut Session,
-    ) -> Result<(), Self::Error> {
-        self.shared.taps.drain(channel);
-        session.channel_failure(channel)
-    }
-
     /// russh answers with what is returned.
     async fn agent_request(
         &mut self,
         channel: ChannelId,
         _session: &mut Session,
     ) -> Result<bool, Self::Error> {
+        self.may_ask();
         self.shared.taps.drain(channel);
         Ok(false)
+    }
+
+    async fn x11_request(
+        &mut self,
+        channel: ChannelId,
+        single_connection: bool,
+        auth_protocol: &str,
+        auth_cookie: &str,
+        screen: u32,
+        session: &mut Session,
+    ) -> Result<(), Self::Error> {
+        let mut request = X11Request::new(auth_protocol, auth_cookie);
+        (request.single_connection, request.screen) = (single_connection, screen);
+        self.request(channel, ChannelMsg::X11 { want_reply: true, request }, session)
     }
 
     async fn window_change_request(
@@ -390,7 +547,7 @@ impl Handler for ServerHandler {
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
         let size = WindowSize::new(columns, rows).pixels(width, height);
-        self.shared.taps.event(channel, ChannelMsg::WindowChange { size });
+        self.event(channel, ChannelMsg::WindowChange { size });
         Ok(())
     }
 
@@ -400,7 +557,7 @@ impl Handler for ServerHandler {
         signal: Sig,
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.shared.taps.event(channel, ChannelMsg::Signal { signal: convert::signal(&signal) });
+        self.event(channel, ChannelMsg::Signal { signal: convert::signal(&signal) });
         Ok(())
     }
 }

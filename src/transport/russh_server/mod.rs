@@ -3,9 +3,11 @@
 mod config;
 mod handler;
 mod link;
+mod meter;
 mod replies;
 mod serve;
 mod transport;
 
-pub(crate) use config::ServerSetup;
+pub(crate) use config::{Refusals, ServerSetup};
+pub(crate) use meter::Meter;
 pub(crate) use serve::{HandshakeError, Serve, serve};

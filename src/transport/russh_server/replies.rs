@@ -4,6 +4,9 @@
 //! before the one before it was answered makes that answer vanish, or makes one appear that nobody wants. So while a
 //! behaviour thinks about an answer, nothing is read from this connection, for a moment ([`GRACE`]) at most: beyond
 //! that a slow behaviour would hold up its siblings, and only a peer that does not wait for answers can lose one.
+//!
+//! A route that decides in a task of its own gets less ([`BRIEF`]): it answers the request that starts the channel,
+//! which is the last one that peers send without waiting.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -17,6 +20,9 @@ use crate::transport::pump::PumpControl;
 
 /// For how long an answer is waited for without reading.
 pub(super) const GRACE: Duration = Duration::from_secs(1);
+
+/// For how long the answer of a route is waited for without reading.
+pub(super) const BRIEF: Duration = Duration::from_millis(50);
 
 /// The unanswered requests of one connection.
 pub(super) struct Replies {
@@ -70,15 +76,15 @@ impl Replies {
         Arc::new(Self { control, state: Mutex::default() })
     }
 
-    /// A request was passed on to a behaviour.
-    pub(super) fn asked(self: &Arc<Self>, channel: ChannelId) {
+    /// A request will be answered by somebody else. Until then, for `grace` at most, nothing is read.
+    pub(super) fn asked(self: &Arc<Self>, channel: ChannelId, grace: Duration) {
         let mut state = self.lock();
         state.open += 1;
         if state.open == 1 {
             self.control.set_pause(true);
             let (replies, round) = (Arc::downgrade(self), state.round);
             state.timer = Some(tokio::spawn(async move {
-                tokio::time::sleep(GRACE).await;
+                tokio::time::sleep(grace).await;
                 if let Some(replies) = replies.upgrade() {
                     replies.give_up(round);
                 }
@@ -97,6 +103,11 @@ impl Replies {
             state.owed.remove(&channel);
         }
         ticket
+    }
+
+    /// Whether a request on this channel waits for its answer.
+    pub(super) fn is_owed(&self, channel: ChannelId) -> bool {
+        self.lock().owed.contains_key(&channel)
     }
 
     /// The channel is over, and answers nothing more.

@@ -43,8 +43,8 @@ impl Transport for ServerTransport {
     }
 
     /// russh exchanges keys by its own limits here, and offers no way to ask.
-    fn rekey(&self) -> BoxFuture<'static, Result<(), LinkClosed>> {
-        futures::future::ready(Err(LinkClosed)).boxed()
+    fn rekey(&self) -> Option<BoxFuture<'static, Result<(), LinkClosed>>> {
+        None
     }
 
     fn disconnect(&self, code: DisconnectCode, text: &'static str) -> BoxFuture<'static, ()> {

@@ -144,3 +144,19 @@ async fn abort_from_another_task_closes_the_stream() {
     let closed = tokio::io::AsyncReadExt::read_to_end(&mut far, &mut rest);
     assert_eq!(timeout(Duration::from_secs(10), closed).await.unwrap().unwrap(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_was_shut_down_is_read_for_a_second_more() {
+    let mut bench = bench();
+    assert!(bench.read(9).is_pending());
+    bench.reader.take();
+    ready(bench.shutdown());
+    assert!(bench.reader.take() > 0, "the reader has to look at the clock");
+    bench.mock.feed(b"late");
+    assert_eq!(ready(bench.read(9)), b"late");
+    assert!(bench.read(9).is_pending());
+    tokio::time::sleep(Duration::from_millis(1001)).await;
+    assert!(bench.reader.take() > 0);
+    bench.mock.feed(b"too late");
+    assert_eq!(ready(bench.read(9)), b"");
+}

@@ -1,0 +1,118 @@
+//! Every limit, its default, what a peer sees of it, and where it is counted. There is no code here.
+//!
+//! Nothing has to be set to be safe: a daemon lets nobody in and runs nothing until it is told to, and everything below
+//! is on, but the greatest age of a connection. Raise what your users need, and lower what they do not.
+//!
+//! # Before the login
+//!
+//! | limit | default | set by | beyond it | counted in |
+//! |---|---|---|---|---|
+//! | connections | 1,024 | [`max_connections`] | one line of text, then closed | `refused_connections` |
+//! | connections without a login | 64 | [`max_unauthenticated`] | the same | `refused_unauthenticated` |
+//! | early random drop | 30 % from 10 on, rising to all at 64 | [`max_startups`] | the same | `refused_early` |
+//! | without a login, from one source | 16 | [`max_per_source`] | the same | `refused_per_source` |
+//! | connections from one source | 128 | [`max_connections_per_source`] | the same | `refused_per_source` |
+//! | refused logins from one source | barred after 12 at once, or 14 one after the other; each is forgotten after 5 s | [`source_penalties`] | the same | `refused_barred` |
+//! | login grace, from the TCP connection on; nothing refreshes it | 120 s | [`login_grace`] | SSH_MSG_DISCONNECT between two messages, otherwise the connection is cut | `login_timeouts` |
+//! | version exchange, key exchange | 10 s, 30 s | [`timeouts`] | the connection is cut | `login_timeouts` |
+//! | refused logins on a connection | 6 | [`max_auth_attempts`] | further ones are refused without a look, then SSH_MSG_DISCONNECT | [`LoginStats`]`::exhausted` |
+//! | login requests of any kind on a connection | 1,024 | | the connection ends | `logins_failed` |
+//! | bytes of a user name | 1,024 | | the connection ends | `logins_failed` |
+//! | time of a refusal, at least | 1 s; an offered key 50 ms | [`login_delay`] | | [`LoginStats`]`::refused` |
+//!
+//! A source is an IPv4 address, or an IPv6 network of 64 bits. Before the login nothing of the connection protocol exists:
+//! channels have no door to come in by until a login has made one.
+//!
+//! # After the login
+//!
+//! | limit | default | set by | beyond it | counted in |
+//! |---|---|---|---|---|
+//! | channels at a time | 64 (a client's: 4,096) | [`max_channels`] | SSH_OPEN_RESOURCE_SHORTAGE | `opens_refused` |
+//! | session channels at a time | as many as channels | [`SessionLimits::max_sessions`] | SSH_OPEN_RESOURCE_SHORTAGE | `opens_refused` |
+//! | opens in a connection's life, refused ones too | 16,384 | [`SessionLimits::max_opens`] | SSH_OPEN_RESOURCE_SHORTAGE; the connection ends with its last channel | `opens_refused` |
+//! | opens per second | 2,000, and 4,000 at once | [`SessionLimits::opens`] | SSH_OPEN_RESOURCE_SHORTAGE; at ten times as many SSH_MSG_DISCONNECT | `opens_refused`, `expelled` |
+//! | requests per second | 10,000, and 20,000 at once | [`SessionLimits::requests`] | SSH_MSG_CHANNEL_FAILURE; at ten times as many SSH_MSG_DISCONNECT | `requests_refused`, `expelled` |
+//! | environment variables of a channel, their bytes | 256, 64 KiB | [`SessionLimits`] | SSH_MSG_CHANNEL_FAILURE | `requests_refused` |
+//! | bytes of a command | 256 KiB | [`SessionLimits::command_bytes`] | SSH_MSG_CHANNEL_FAILURE | `requests_refused` |
+//! | bytes of a terminal's or a subsystem's name | 256 | [`SessionLimits::name_bytes`] | SSH_MSG_CHANNEL_FAILURE | `requests_refused` |
+//! | columns, rows and pixels of a terminal | 65,535 | [`SessionLimits::terminal_side`] | SSH_MSG_CHANNEL_FAILURE | `requests_refused` |
+//! | a session channel's wait for its first request | 120 s | [`SessionLimits::first_request`] | SSH_MSG_CHANNEL_CLOSE | |
+//! | a route's decision about an open, about a request | 30 s, 30 s | [`timeouts`] | refused | `opens_refused`, `requests_refused` |
+//! | time without a first channel | 120 s | [`initial_idle_timeout`] | SSH_MSG_DISCONNECT | `idle_timeouts` |
+//! | time without any channel | 15 min | [`idle_timeout`] | SSH_MSG_DISCONNECT | `idle_timeouts` |
+//! | life of a connection | none | [`max_lifetime`] | SSH_MSG_DISCONNECT | `lifetimes_over` |
+//! | a peer that answers nothing | three times 30 s, a question after each | [`keepalive`] | the connection is cut | `peers_dead` |
+//! | a peer that takes nothing | 30 s | [`timeouts`]: `write_stall` | the connection is cut | `write_stalls` |
+//! | new keys | after 1 GiB or an hour | [`rekey`] | | |
+//! | a graceful close | 10 s | [`timeouts`] | the channel, or the connection, is cut | |
+//!
+//! # Memory
+//!
+//! | limit | default | set by | beyond it | counted in |
+//! |---|---|---|---|---|
+//! | received and not consumed, a channel | 2 MiB | [`channel_options`]: `receive_budget` | by [`SlowConsumer`] | [`ChannelInfo`] |
+//! | received and not consumed, a connection | 64 MiB | [`limits`]: `inbound_budget` | reading stops; who is at fault is ended after 30 s | `channels_stalled` |
+//! | to be sent, a channel | 1 MiB | [`channel_options`]: `high_water` | the sender waits | [`ChannelInfo`] |
+//! | to be sent, handed to the SSH library, a connection | 1 MiB | [`limits`]: `outbound_budget` | senders wait | |
+//! | window, packet | 2 MiB, 32 KiB | [`limits`] | | |
+//! | each event in a queue | 128 bytes beside its payload | | counted as received | |
+//!
+//! What is there without any payload, measured with a thousand connections on x86-64: about 70 KiB a connection, and 22 KiB
+//! more a channel with an echoing behaviour, in the daemon's process.
+//!
+//! # Processes and files
+//!
+//! | limit | default | set by | beyond it | counted in |
+//! |---|---|---|---|---|
+//! | processes at a time | 1,024 | `Processes::max_processes` | the command is refused with a word | |
+//! | after the channel's end | SIGHUP, 5 s later SIGKILL | `Processes::kill_grace` | | |
+//! | environment taken from the peer | `LANG`, `LC_*` | `Processes::env_allow` | passed over | |
+//! | open files and directories of an SFTP session | 128 | `Sftp::max_handles` | the open fails | `refused_handles` |
+//! | bytes of a path | 4,096 | `Sftp::max_path` | the request fails | `refused_paths` |
+//! | bytes of an SFTP packet | 256 KiB | `Sftp::max_packet` | the channel ends | `refused_packets` |
+//! | writing | no | `Sftp::read_only` | SSH_FX_PERMISSION_DENIED | `refused_changes` |
+//!
+//! The last four are in `Sftp::counters`.
+//!
+//! # What is left to you
+//!
+//! - The SSH library answers unknown channel types, unknown requests and global requests by itself; they cannot be counted.
+//!   They cost a peer its own time and no memory.
+//! - Each channel that the daemon closes first costs about 4 KiB until its connection ends; `max_opens` is the bound.
+//! - Limits are per connection or per daemon. A user with many connections has many times as much: bound users by
+//!   [`on_login`] and [`DaemonRef::kick`], or by a decision in the login callback.
+//! - [`DaemonCounters`] (where the names above are from), [`LoginStats`] and `SftpCounters` only grow: watch them.
+//!
+//! [`max_connections`]: crate::DaemonConfig::max_connections
+//! [`max_unauthenticated`]: crate::DaemonConfig::max_unauthenticated
+//! [`max_startups`]: crate::DaemonConfig::max_startups
+//! [`max_per_source`]: crate::DaemonConfig::max_per_source
+//! [`max_connections_per_source`]: crate::DaemonConfig::max_connections_per_source
+//! [`source_penalties`]: crate::DaemonConfig::source_penalties
+//! [`login_grace`]: crate::DaemonConfig::login_grace
+//! [`timeouts`]: crate::DaemonConfig::timeouts
+//! [`max_auth_attempts`]: crate::DaemonConfig::max_auth_attempts
+//! [`login_delay`]: crate::DaemonConfig::login_delay
+//! [`max_channels`]: crate::DaemonConfig::max_channels
+//! [`initial_idle_timeout`]: crate::DaemonConfig::initial_idle_timeout
+//! [`idle_timeout`]: crate::DaemonConfig::idle_timeout
+//! [`max_lifetime`]: crate::DaemonConfig::max_lifetime
+//! [`keepalive`]: crate::DaemonConfig::keepalive
+//! [`channel_options`]: crate::DaemonConfig::channel_options
+//! [`limits`]: crate::DaemonConfig::limits
+//! [`on_login`]: crate::DaemonConfig::on_login
+//! [`DaemonRef::kick`]: crate::DaemonRef::kick
+//! [`DaemonCounters`]: crate::DaemonCounters
+//! [`LoginStats`]: crate::login::LoginStats
+//! [`rekey`]: crate::DaemonConfig::rekey
+//! [`ChannelInfo`]: crate::observe::ChannelInfo
+//! [`SlowConsumer`]: crate::config::SlowConsumer
+//! [`SessionLimits`]: crate::SessionLimits
+//! [`SessionLimits::max_opens`]: crate::SessionLimits::max_opens
+//! [`SessionLimits::max_sessions`]: crate::SessionLimits::max_sessions
+//! [`SessionLimits::first_request`]: crate::SessionLimits::first_request
+//! [`SessionLimits::opens`]: crate::SessionLimits::opens
+//! [`SessionLimits::requests`]: crate::SessionLimits::requests
+//! [`SessionLimits::command_bytes`]: crate::SessionLimits::command_bytes
+//! [`SessionLimits::name_bytes`]: crate::SessionLimits::name_bytes
+//! [`SessionLimits::terminal_side`]: crate::SessionLimits::terminal_side

@@ -1,0 +1,102 @@
+//! What can be seen of a connection without asking its actor.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Gauges of one connection, kept up to date by those who know.
+#[derive(Debug)]
+pub(crate) struct Gauges {
+    epoch: Instant,
+    /// Milliseconds after the epoch.
+    last_use: AtomicU64,
+    channels: AtomicUsize,
+    opened: AtomicU64,
+    opens_refused: AtomicU64,
+    requests_refused: AtomicU64,
+    stalled: AtomicU64,
+}
+
+impl Gauges {
+    /// For a connection that begins now.
+    pub(crate) fn new() -> Self {
+        Self {
+            epoch: Instant::now(),
+            last_use: AtomicU64::new(0),
+            channels: AtomicUsize::new(0),
+            opened: AtomicU64::new(0),
+            opens_refused: AtomicU64::new(0),
+            requests_refused: AtomicU64::new(0),
+            stalled: AtomicU64::new(0),
+        }
+    }
+
+    /// A channel was opened, has carried something, or is over. Says when, in milliseconds after the epoch.
+    pub(crate) fn used(&self) -> u64 {
+        let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_use.fetch_max(now, Ordering::Relaxed);
+        now
+    }
+
+    /// For how long nothing was, after what happened so many milliseconds after the epoch.
+    pub(crate) fn since(&self, millis: u64) -> Duration {
+        self.epoch.elapsed().saturating_sub(Duration::from_millis(millis))
+    }
+
+    /// For how long no channel has carried anything.
+    pub(crate) fn idle(&self) -> Duration {
+        self.since(self.last_use.load(Ordering::Relaxed))
+    }
+
+    /// There are so many channels, and were so many in all.
+    pub(crate) fn set_channels(&self, now: usize, opened: u64) {
+        self.channels.store(now, Ordering::Relaxed);
+        self.opened.store(opened, Ordering::Relaxed);
+    }
+
+    /// How many channels there are.
+    #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a daemon lists its sessions"))]
+    pub(crate) fn channels(&self) -> usize {
+        self.channels.load(Ordering::Relaxed)
+    }
+
+    /// How many channels there have been.
+    #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a daemon lists its sessions"))]
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    /// The peer was refused a channel.
+    #[cfg(feature = "server")]
+    pub(crate) fn refuse_open(&self) {
+        self.opens_refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A request of the peer was over a limit, or not allowed to its login.
+    #[cfg(feature = "server")]
+    pub(crate) fn refuse_request(&self) {
+        self.requests_refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A channel was ended because its consumer held the connection up.
+    pub(crate) fn stall(&self) {
+        self.stalled.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many channels were ended because their consumers held the connection up.
+    #[cfg(feature = "server")]
+    pub(crate) fn stalled(&self) -> u64 {
+        self.stalled.load(Ordering::Relaxed)
+    }
+
+    /// How many channels the peer was refused.
+    pub(crate) fn opens_refused(&self) -> u64 {
+        self.opens_refused.load(Ordering::Relaxed)
+    }
+
+    /// How many requests the peer was refused.
+    pub(crate) fn requests_refused(&self) -> u64 {
+        self.requests_refused.load(Ordering::Relaxed)
+    }
+}
