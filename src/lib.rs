@@ -64,6 +64,10 @@ mod dial;
 mod handle;
 #[cfg(feature = "server")]
 pub mod hardening;
+#[cfg(feature = "metrics")]
+pub mod metrics;
+#[cfg(not(feature = "metrics"))]
+mod metrics;
 mod port;
 #[cfg(feature = "pty")]
 pub mod process;

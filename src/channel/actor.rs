@@ -12,6 +12,7 @@ use futures::FutureExt;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::behaviour::msg::ActorMsg;
 use crate::behaviour::{Behaviour, ChannelContext, ChannelHandle, ChannelRef, HandleTimeouts, Next, Role};
@@ -65,6 +66,7 @@ pub(crate) struct Arguments<C: Behaviour<R>, R: Role> {
     pub(crate) adjust: WindowAdjust,
     pub(crate) opened: Option<Opened<C, R>>,
     pub(crate) roster: Arc<Roster>,
+    pub(crate) span: tracing::Span,
 }
 
 pub(crate) struct State<C: Behaviour<R>, R: Role> {
@@ -75,6 +77,8 @@ pub(crate) struct State<C: Behaviour<R>, R: Role> {
     opened: Option<Opened<C, R>>,
     /// Data is held back because the outbound queue is over its mark.
     withholding: bool,
+    /// What the behaviour does is recorded in it.
+    span: tracing::Span,
 }
 
 /// The actor. It has no state of its own: that is in [`State`].
@@ -104,6 +108,7 @@ impl<C: Behaviour<R>, R: Role> Actor for ChannelActor<C, R> {
             ctx,
             opened: args.opened,
             withholding: false,
+            span: args.span,
         })
     }
 
@@ -113,31 +118,8 @@ impl<C: Behaviour<R>, R: Role> Actor for ChannelActor<C, R> {
         myself: ActorRef<Self::Msg>,
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        let Some(behaviour) = &mut state.behaviour else { return Ok(()) };
-        let outcome = guard("init", behaviour.init(&mut state.ctx)).await;
-        if let Err(reason) = outcome {
-            if let Some(opened) = state.opened.take() {
-                let _ = opened.send(Err(OpenError::Init(reason.to_string().into())));
-            }
-            return state.stop(&myself, reason).await;
-        }
-        let mailbox = myself.clone();
-        let waits = state.port.inbox.attach(Box::new(move |notice| {
-            let _ = mailbox.cast(match notice {
-                Notice::Arrived => ActorMsg::Arrived,
-                Notice::Room => ActorMsg::Room,
-            });
-        }));
-        state.ctx.attached();
-        if let Some(opened) = state.opened.take() {
-            let handle = ChannelHandle::clone(&state.ctx);
-            let _ = opened.send(Ok(Unclaimed::new(ChannelRef::new(myself.clone(), handle))));
-        }
-        // What came during `init` is handled here: short commands are over already, and never need a wake-up.
-        if waits && let Err(reason) = state.take_turn(&myself).await {
-            return state.stop(&myself, reason).await;
-        }
-        Ok(())
+        let span = state.span.clone();
+        state.begin(&myself).instrument(span).await
     }
 
     async fn handle(
@@ -146,15 +128,8 @@ impl<C: Behaviour<R>, R: Role> Actor for ChannelActor<C, R> {
         message: Self::Msg,
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        let outcome = match message {
-            ActorMsg::Arrived => state.take_turn(&myself).await,
-            ActorMsg::Room => state.room(&myself).await,
-            ActorMsg::User(msg) => state.user_message(msg).await,
-        };
-        match outcome {
-            Ok(()) => Ok(()),
-            Err(reason) => state.stop(&myself, reason).await,
-        }
+        let span = state.span.clone();
+        state.take(&myself, message).instrument(span).await
     }
 
     /// Runs when the actor was stopped, by itself or from outside.
@@ -164,12 +139,57 @@ impl<C: Behaviour<R>, R: Role> Actor for ChannelActor<C, R> {
         state: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
         let note = state.port.stop_note().unwrap_or_else(|| "by its supervisor or owner".into());
-        state.end(StopReason::Stopped(note)).await;
+        let span = state.span.clone();
+        state.end(StopReason::Stopped(note)).instrument(span).await;
         Ok(())
     }
 }
 
 impl<C: Behaviour<R>, R: Role> State<C, R> {
+    async fn begin(&mut self, myself: &ActorRef<ActorMsg<C::Msg>>) -> Result<(), ActorProcessingErr> {
+        let Some(behaviour) = &mut self.behaviour else { return Ok(()) };
+        let outcome = guard("init", behaviour.init(&mut self.ctx)).await;
+        if let Err(reason) = outcome {
+            if let Some(opened) = self.opened.take() {
+                let _ = opened.send(Err(OpenError::Init(reason.to_string().into())));
+            }
+            return self.stop(myself, reason).await;
+        }
+        let mailbox = myself.clone();
+        let waits = self.port.inbox.attach(Box::new(move |notice| {
+            let _ = mailbox.cast(match notice {
+                Notice::Arrived => ActorMsg::Arrived,
+                Notice::Room => ActorMsg::Room,
+            });
+        }));
+        self.ctx.attached();
+        if let Some(opened) = self.opened.take() {
+            let handle = ChannelHandle::clone(&self.ctx);
+            let _ = opened.send(Ok(Unclaimed::new(ChannelRef::new(myself.clone(), handle))));
+        }
+        // What came during `init` is handled here: short commands are over already, and never need a wake-up.
+        if waits && let Err(reason) = self.take_turn(myself).await {
+            return self.stop(myself, reason).await;
+        }
+        Ok(())
+    }
+
+    async fn take(
+        &mut self,
+        myself: &ActorRef<ActorMsg<C::Msg>>,
+        message: ActorMsg<C::Msg>,
+    ) -> Result<(), ActorProcessingErr> {
+        let outcome = match message {
+            ActorMsg::Arrived => self.take_turn(myself).await,
+            ActorMsg::Room => self.room(myself).await,
+            ActorMsg::User(msg) => self.user_message(msg).await,
+        };
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(reason) => self.stop(myself, reason).await,
+        }
+    }
+
     /// Handles what is in the inbox, up to one turn's worth.
     async fn take_turn(&mut self, myself: &ActorRef<ActorMsg<C::Msg>>) -> Result<(), StopReason> {
         let mut bytes = 0;

@@ -42,6 +42,7 @@ impl<C: Behaviour<R>, R: Role> StartChannel for Starter<C, R> {
                 adjust: self.adjust,
                 opened: self.opened,
                 roster: Arc::clone(&parent.roster),
+                span: parent.span,
             };
             match Actor::spawn_linked(None, ChannelActor::<C, R>::new(), args, parent.supervisor).await {
                 Ok(_) => true,

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -20,6 +21,7 @@ use crate::dial::ByteStream;
 use crate::error::Phase;
 use crate::handle::ConnectionRef;
 use crate::handle::connection_ref::Redial;
+use crate::metrics::{self, Side};
 use crate::observe::{Gauges, PhaseEvent};
 use crate::transport::russh_client::{Establish, establish};
 
@@ -101,9 +103,14 @@ impl Connecting {
         let ended = sender.clone();
         let work = work(sender);
         let work = async move {
+            let since = Instant::now();
             let made = work.await;
-            if made.is_err() {
-                ended.send_replace(PhaseEvent::down(None));
+            match &made {
+                Ok(_) => metrics::connected(since),
+                Err(error) => {
+                    metrics::not_connected(error.phase());
+                    ended.send_replace(PhaseEvent::down(None));
+                }
             }
             // From here on the connection actor alone tells; with it the phases end.
             drop(ended);
@@ -203,8 +210,9 @@ where
         life: config.life,
         keys: Arc::default(),
         gauges: Arc::new(Gauges::new()),
+        side: Side::Client,
         phases,
-        span: tracing::info_span!("ssh_up"),
+        span: tracing::info_span!("ssh_up", peer = facts.peer_addr.map(tracing::field::display)),
         down: sink.reason(),
     })
     .await

@@ -15,6 +15,7 @@ use crate::config::{ChannelOptions, Keepalive, LifeLimits, Limits, RekeyLimit, S
 use crate::error::{CloseReason, ConnectionError, OpenError, Phase, StopReason};
 use crate::handle::msg::{AcceptCommand, ConnectionMsg, NoActor, OpenCommand};
 use crate::handle::roster::Parent;
+use crate::metrics::{ConnectionMeter, Side};
 use crate::observe::{ConnectionInfo, Counters, Facts, Gauges, PhaseEvent};
 use crate::port::budget::{ChannelBudget, ConnectionBudget};
 use crate::port::{Keys, Port, PortSetup};
@@ -34,6 +35,7 @@ pub(crate) struct ConnectionArgs {
     pub(crate) life: LifeLimits,
     pub(crate) keys: Arc<Keys>,
     pub(crate) gauges: Arc<Gauges>,
+    pub(crate) side: Side,
     pub(crate) phases: watch::Sender<PhaseEvent>,
     /// What the actor does is recorded in this span.
     pub(crate) span: tracing::Span,
@@ -49,10 +51,14 @@ pub(crate) async fn start(args: ConnectionArgs) -> Result<ActorRef<ConnectionMsg
 
 struct ConnectionActor;
 
+/// Its key, its type on the wire, its behaviour.
+type Channel = (ChannelKey, &'static str, &'static str);
+
 pub(super) struct State {
     pub(super) args: ConnectionArgs,
     pub(super) table: Table,
     pub(super) counters: Counters,
+    pub(super) meter: ConnectionMeter,
     epoch: Instant,
     pub(super) phase: Phase,
     pub(super) keepalive: KeepaliveClock,
@@ -96,6 +102,7 @@ impl Actor for ConnectionActor {
         let mut state = State {
             table: Table::default(),
             counters: Counters::default(),
+            meter: ConnectionMeter::new(args.side),
             epoch: now,
             phase: Phase::Up,
             keepalive: KeepaliveClock::new(args.keepalive, now),
@@ -216,22 +223,25 @@ impl State {
         let port = self.port(myself, &options);
         let key = port.key();
         self.counters.channels_opened += 1;
-        self.table.insert(Entry::new(Arc::clone(&port), request.channel_type(), start.behaviour()));
+        let (kind, behaviour) = (request.channel_type(), start.behaviour());
+        self.table.insert(Entry::new(Arc::clone(&port), kind, behaviour));
 
-        let transport = Arc::clone(&self.args.transport);
+        let (transport, side) = (Arc::clone(&self.args.transport), self.args.side);
         let down = Arc::clone(&self.args.down);
         let timeouts = self.handle_timeouts(&options);
         let limit = options.open_timeout.unwrap_or(self.args.timeouts.open);
-        let parent = self.parent(myself);
+        let parent = self.parent(myself, (key, kind, behaviour));
         let myself = myself.clone();
         tokio::spawn(async move {
             let refused = |refused: OpenRefused| match (refused, down.get()) {
                 (OpenRefused::Lost, Some(error)) => OpenError::Connection(error.clone()),
                 (refused, _) => OpenError::from(refused),
             };
+            let asked = std::time::Instant::now();
             let mut opening = transport.open(request, Arc::clone(&port));
             let why = match tokio::time::timeout(limit, &mut opening).await {
                 Ok(Ok(())) => {
+                    ConnectionMeter::opened(side, asked);
                     if start.start(port, timeouts, parent).await {
                         return;
                     }
@@ -257,8 +267,9 @@ impl State {
         });
     }
 
-    fn parent(&self, myself: &ActorRef<ConnectionMsg>) -> Parent {
-        Parent { supervisor: myself.get_cell(), roster: Arc::clone(self.table.roster()) }
+    fn parent(&self, myself: &ActorRef<ConnectionMsg>, (id, kind, behaviour): Channel) -> Parent {
+        let span = tracing::info_span!(parent: &self.args.span, "ssh_channel", %id, kind, behaviour);
+        Parent { supervisor: myself.get_cell(), roster: Arc::clone(self.table.roster()), span }
     }
 
     fn may_open(&self) -> Result<(), OpenError> {
@@ -316,10 +327,11 @@ impl State {
         let AcceptCommand { kind, port, start, keeps } = command;
         let key = port.key();
         self.counters.channels_opened += 1;
-        let entry = Entry::new(Arc::clone(&port), kind, start.behaviour()).keeping(keeps);
+        let behaviour = start.behaviour();
+        let entry = Entry::new(Arc::clone(&port), kind, behaviour).keeping(keeps);
         self.table.insert(entry);
         let timeouts = self.handle_timeouts(&ChannelOptions::default());
-        let parent = self.parent(myself);
+        let parent = self.parent(myself, (key, kind, behaviour));
         let myself = myself.clone();
         tokio::spawn(async move {
             if !start.start(port, timeouts, parent).await {
@@ -470,16 +482,38 @@ impl State {
         for port in self.table.ports() {
             port.lost(reason.clone());
         }
+        self.tell_metrics();
+        self.meter.ended(&reason);
         self.args.phases.send_replace(PhaseEvent::down(Some(reason)));
     }
 }
 
 /// What there is to see.
 impl State {
-    fn info(&self) -> ConnectionInfo {
-        let facts = &self.args.facts;
+    fn counted(&self) -> Counters {
         let traffic = self.args.transport.traffic();
         let budget = &self.args.budget;
+        Counters {
+            bytes_in: traffic.bytes_in,
+            bytes_out: traffic.bytes_out,
+            unread: budget.used(),
+            pauses: budget.pauses(),
+            paused_for: budget.shut_total(),
+            opens_refused: self.args.gauges.opens_refused(),
+            requests_refused: self.args.gauges.requests_refused(),
+            ..self.counters
+        }
+    }
+
+    pub(super) fn tell_metrics(&mut self) {
+        if ConnectionMeter::is_on() {
+            let counted = self.counted();
+            self.meter.tell(counted, self.table.len());
+        }
+    }
+
+    fn info(&self) -> ConnectionInfo {
+        let facts = &self.args.facts;
         ConnectionInfo {
             phase: self.phase,
             peer_version: facts.peer_version.clone(),
@@ -491,16 +525,7 @@ impl State {
             local_addr: facts.local_addr,
             uptime: self.epoch.elapsed(),
             idle: self.args.gauges.idle(),
-            counters: Counters {
-                bytes_in: traffic.bytes_in,
-                bytes_out: traffic.bytes_out,
-                unread: budget.used(),
-                pauses: budget.pauses(),
-                paused_for: budget.shut_total(),
-                opens_refused: self.args.gauges.opens_refused(),
-                requests_refused: self.args.gauges.requests_refused(),
-                ..self.counters
-            },
+            counters: self.counted(),
             channels: self.table.info(),
         }
     }

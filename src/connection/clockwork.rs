@@ -78,6 +78,7 @@ impl State {
     /// Keeps account of whether there are channels, and looks at the clocks when that has changed.
     pub(super) fn note_use(&mut self, myself: &ActorRef<ConnectionMsg>) {
         self.args.gauges.set_channels(self.table.len(), self.counters.channels_opened);
+        self.tell_metrics();
         if self.life.note(Instant::now(), !self.table.is_idle()) {
             self.args.gauges.used();
             self.tick(myself);

@@ -52,4 +52,6 @@ impl Roster {
 pub(crate) struct Parent {
     pub(crate) supervisor: ActorCell,
     pub(crate) roster: Arc<Roster>,
+    /// The channel's own, within its connection's.
+    pub(crate) span: tracing::Span,
 }

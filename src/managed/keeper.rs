@@ -19,6 +19,7 @@ use crate::connect_error::ConnectError;
 use crate::error::{ConfigError, ConnectionError};
 use crate::handle::ConnectionRef;
 use crate::handle::msg::ConnectionMsg;
+use crate::metrics::{self, Present};
 use crate::supervised::{Admitted, Turn};
 
 /// One message to a keeper.
@@ -67,6 +68,7 @@ pub(super) fn prepare(client: Client, spec: &ManagedSpec) -> Result<(Arc<Grounds
         step: 0,
         task: None,
         bringing_up: None,
+        _present: Present::new(metrics::MANAGED, None),
     };
     Ok((grounds, Starting(keeper)))
 }
@@ -92,6 +94,7 @@ struct Keeper {
     task: Option<JoinHandle<()>>,
     /// Gives the supervised channels their turns on the connection that is up.
     bringing_up: Option<JoinHandle<()>>,
+    _present: Present,
 }
 
 impl Actor for KeeperActor {
@@ -203,11 +206,15 @@ impl Keeper {
 
     /// There is no connection now.
     fn go_on(&mut self, myself: &ActorRef<Order>, then: Then) {
+        if self.watched.is_some() {
+            metrics::count(metrics::MANAGED_LOST, 1, &[]);
+        }
         self.give_to_nobody();
         self.watched = None;
         let state = self.course.state();
         match then {
             Then::Pause(after) => {
+                metrics::took(metrics::MANAGED_BACKOFF, after, &[]);
                 tracing::warn!(target_host = %self.grounds.target, %state, "managed connection");
                 self.grounds.publish(&self.course);
                 self.next_step(myself, async move {

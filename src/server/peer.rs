@@ -19,6 +19,7 @@ use crate::connection::{self, ConnectionArgs, Sink};
 use crate::error::{ConfigError, ConnectionError};
 use crate::handle::ConnectionRef;
 use crate::handle::msg::ConnectionMsg;
+use crate::metrics::Side;
 use crate::observe::PhaseEvent;
 use crate::port::Keys;
 use crate::transport::russh_server::{Serve, ServerSetup, serve};
@@ -210,6 +211,7 @@ impl Peer<'_> {
             life: config.life,
             keys: Arc::clone(&keys),
             gauges: Arc::clone(&self.session.gauges),
+            side: Side::Server,
             phases,
             span: tracing::info_span!("ssh_up", user = ?facts.user),
             down: sink.reason(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::error::ServeError;
 use super::session::{SessionEnd, Totals};
 use crate::error::ConnectionError;
+use crate::metrics;
 
 /// A daemon, at the moment it was asked.
 #[derive(Debug, Clone)]
@@ -40,16 +41,22 @@ macro_rules! tally {
         }
 
         /// The counters, as they are counted.
-        #[derive(Debug, Default)]
+        #[derive(Debug)]
         pub(super) struct Tally {
-            $(pub(super) $name: AtomicU64,)*
+            $(pub(super) $name: Count,)*
+        }
+
+        impl Default for Tally {
+            fn default() -> Self {
+                Self { $($name: Count { name: stringify!($name), value: AtomicU64::new(0) },)* }
+            }
         }
 
         impl Tally {
             pub(super) fn counters(&self, totals: Totals) -> DaemonCounters {
                 let Totals { opens_refused, requests_refused, channels_stalled } = totals;
                 DaemonCounters {
-                    $($name: self.$name.load(Ordering::Relaxed),)*
+                    $($name: self.$name.value.load(Ordering::Relaxed),)*
                     opens_refused,
                     requests_refused,
                     channels_stalled,
@@ -100,9 +107,17 @@ tally! {
     acceptor_restarts
 }
 
+/// One of the counters.
+#[derive(Debug)]
+pub(super) struct Count {
+    name: &'static str,
+    value: AtomicU64,
+}
+
 /// Counts one.
-pub(super) fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
+pub(super) fn count(counter: &Count) {
+    counter.value.fetch_add(1, Ordering::Relaxed);
+    metrics::count(metrics::DAEMON_EVENTS, 1, &[("event", counter.name)]);
 }
 
 impl Tally {

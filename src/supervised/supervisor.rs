@@ -17,11 +17,12 @@ use super::course::{Course, Terms, Then};
 use super::door::Door;
 use super::place::{Admission, Admitted, Place, Turn};
 use super::spec::{ChannelSpec, Incarnation};
-use super::state::IncarnationEnd;
+use super::state::{IncarnationEnd, SupervisedState};
 use crate::behaviour::{ChannelRef, ClientChannel};
 use crate::config::SlowConsumer;
 use crate::error::{CloseReason, ConfigError, ConnectionError, Phase};
 use crate::handle::ConnectionRef;
+use crate::metrics::{self, Present};
 
 /// One message to a supervisor.
 pub(super) enum Order<C: ClientChannel> {
@@ -91,6 +92,7 @@ pub(super) fn prepare<C: ClientChannel>(
         channel: None,
         step: 0,
         task: None,
+        _present: Present::new(metrics::SUPERVISED, None),
     };
     Ok((shared, Starting(supervisor)))
 }
@@ -117,6 +119,7 @@ struct Supervisor<C: ClientChannel> {
     /// The number of the step under way.
     step: u64,
     task: Option<JoinHandle<()>>,
+    _present: Present,
 }
 
 impl<C: ClientChannel> Actor for SupervisorActor<C> {
@@ -236,8 +239,13 @@ impl<C: ClientChannel> Supervisor<C> {
             self.course.stalled(connection.as_ref().is_some_and(|connection| connection.redial().is_some()));
         }
         let (behaviour, reason) = (std::any::type_name::<C>(), end.to_string());
-        match self.course.ended(end.clone(), Instant::now(), rand::random()) {
+        let then = self.course.ended(end.clone(), Instant::now(), rand::random());
+        if matches!(self.course.state(), SupervisedState::GaveUp { .. }) {
+            metrics::count(metrics::GIVEN_UP, 1, &[]);
+        }
+        match then {
             Then::Pause(after) => {
+                metrics::count(metrics::RESTARTS, 1, &[]);
                 tracing::warn!(behaviour, %reason, ?after, "channel is restarted");
                 let gone = self.place.gone();
                 self.next_step(myself, move |reporter| pause(after, gone, reporter));
@@ -248,6 +256,7 @@ impl<C: ClientChannel> Supervisor<C> {
                 self.enter(myself);
             }
             Then::Escalate => {
+                metrics::count(metrics::ESCALATIONS, 1, &[]);
                 tracing::error!(behaviour, %reason, "channel was restarted too often: its connection is ended");
                 if let Some(connection) = connection {
                     self.place.escalate(&connection, &end);

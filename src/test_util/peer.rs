@@ -12,6 +12,7 @@ use crate::connection::{self, ConnectionArgs};
 use crate::error::{ConnectionError, Phase};
 use crate::handle::ConnectionRef;
 use crate::handle::msg::ConnectionMsg;
+use crate::metrics::Side;
 use crate::observe::{Facts, Gauges, PhaseEvent};
 use crate::port::budget::ConnectionBudget;
 use crate::transport::memory::{Inbound, MemoryTransport, Offer, Wire};
@@ -47,6 +48,7 @@ pub async fn scripted(config: ScriptConfig) -> (ConnectionRef, ScriptedPeer) {
         rekey: config.rekey,
         life: config.life,
         gauges: Arc::new(Gauges::new()),
+        side: Side::Client,
         phases,
         keys: Arc::default(),
         span: tracing::info_span!("ssh_connection", host = "scripted"),

@@ -17,11 +17,12 @@ mod source;
 use source::{Source, is_part};
 
 /// Every top-level module and its tier.
-const TIERS: [(&str, u8); 25] = [
+const TIERS: [(&str, u8); 26] = [
     ("wire", 0),
     ("error", 1),
     ("config", 1),
     ("observe", 1),
+    ("metrics", 2),
     ("port", 2),
     ("auth", 2),
     ("host_key", 2),

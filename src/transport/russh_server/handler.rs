@@ -9,6 +9,7 @@ use russh::{Channel, ChannelId, ChannelOpenFailure, Pty, Sig};
 use secrecy::SecretString;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::config::method_set;
 use super::link::ServerLink;
@@ -69,6 +70,8 @@ pub(super) struct ServerHandler {
     deadline: Instant,
     window: u32,
     max_packet: u32,
+    /// The connection's, which russh's task does not run in.
+    span: tracing::Span,
     keys: Option<oneshot::Sender<()>>,
     login: Option<oneshot::Sender<Login>>,
     /// Who was let in.
@@ -94,6 +97,7 @@ impl ServerHandler {
             deadline,
             window: limits.window,
             max_packet: limits.max_packet,
+            span: tracing::Span::current(),
             keys: Some(keys_sender),
             login: Some(login_sender),
             accepted: None,
@@ -107,7 +111,9 @@ impl ServerHandler {
 impl ServerHandler {
     /// The verdict on a proof, before the end of the login grace.
     async fn judge(&mut self, user: &str, proof: Proof) -> Result<Auth, russh::Error> {
-        let verdict = tokio::time::timeout_at(self.deadline, self.gatekeeper.judge(user, proof)).await;
+        let span = tracing::info_span!(parent: &self.span, "ssh_auth", user = ?convert::brief(user));
+        let judging = self.gatekeeper.judge(user, proof).instrument(span);
+        let verdict = tokio::time::timeout_at(self.deadline, judging).await;
         match verdict.map_err(|_| russh::Error::ConnectionTimeout)? {
             Verdict::Welcome => {
                 self.accepted = Some(user.to_owned());
