@@ -18,6 +18,7 @@ use crate::handle::roster::Parent;
 use crate::metrics::{ConnectionMeter, Side};
 use crate::observe::{ConnectionInfo, Counters, Facts, Gauges, PhaseEvent};
 use crate::port::budget::{ChannelBudget, ConnectionBudget};
+use crate::port::outbox::Outgoing;
 use crate::port::{Keys, Port, PortSetup};
 use crate::transport::{OpenRefused, Transport, TransportEvent};
 use crate::wire::codes::DisconnectCode;
@@ -75,6 +76,8 @@ pub(super) struct State {
     /// Until when channels may end by themselves, or, once closing, until when we wait for anything.
     pub(super) deadline: Option<Instant>,
     pub(super) closing: Option<ConnectionError>,
+    /// The grace is over and the channels that are left were told so: until when everything must have ended.
+    parting: Option<Instant>,
 }
 
 pub(super) struct Rekeying {
@@ -115,6 +118,7 @@ impl Actor for ConnectionActor {
             orphaned: false,
             deadline: None,
             closing: None,
+            parting: None,
             args,
         };
         state.args.phases.send_replace(PhaseEvent::new(Phase::Up));
@@ -415,6 +419,22 @@ impl State {
         self.tick(myself);
     }
 
+    /// The grace is over. Channels that are left get eof and CLOSE behind what they have queued, and half of the close
+    /// timeout for it; the other half is for the end of the connection.
+    pub(super) fn part(&mut self, myself: &ActorRef<ConnectionMsg>) {
+        if self.parting.is_some() {
+            return self.close(myself, ConnectionError::Closed);
+        }
+        let (now, patience) = (Instant::now(), self.args.timeouts.close);
+        self.parting = Some(after(now, patience));
+        self.deadline = Some(after(now, patience / 2));
+        for port in self.table.ports() {
+            let _ = port.push(Outgoing::Eof);
+            port.close();
+        }
+        self.end_if_idle(myself);
+    }
+
     /// Ends the connection on our side: channels first, then SSH_MSG_DISCONNECT, then the byte stream.
     pub(super) fn close(&mut self, myself: &ActorRef<ConnectionMsg>, reason: ConnectionError) {
         if self.closing.is_some() {
@@ -431,8 +451,10 @@ impl State {
             self.phase = Phase::Draining;
             self.args.phases.send_replace(PhaseEvent::new(Phase::Draining));
         }
-        let patience = self.args.timeouts.close;
-        self.deadline = Some(after(Instant::now(), patience));
+        let now = Instant::now();
+        let until = self.parting.unwrap_or_else(|| after(now, self.args.timeouts.close));
+        let patience = until.saturating_duration_since(now);
+        self.deadline = Some(until);
         for port in self.table.ports() {
             port.lost(reason.clone());
             port.cut_off();

@@ -62,7 +62,7 @@ impl State {
         }
         match self.closing.clone() {
             None => {
-                self.close(myself, ConnectionError::Closed);
+                self.part(myself);
                 self.deadline
             }
             Some(reason) => {

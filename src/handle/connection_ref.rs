@@ -135,8 +135,16 @@ impl ConnectionRef {
         }
     }
 
-    /// Drains the connection: opens nothing new, waits up to `grace` for the channels to end by themselves, then
-    /// closes as [`close`](Self::close) does.
+    /// Drains the connection: opens nothing new and waits up to `grace` for the channels to end by themselves. Those
+    /// that are left then get eof and CLOSE behind what they have queued. With the last one, or when half of the close
+    /// timeout is over, the connection is closed as [`close`](Self::close) does.
+    ///
+    /// Returns when that is done: at the latest `grace` and the
+    /// [close timeout](crate::config::Timeouts::close) later, whatever the peer and the behaviours do. A second call
+    /// can only shorten it.
+    ///
+    /// # Cancel safety
+    /// It goes on when the future is dropped.
     pub async fn shutdown(&self, grace: Duration) {
         if self.tell(ConnectionMsg::Shutdown { grace }).is_ok() {
             self.closed().await;
