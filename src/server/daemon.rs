@@ -220,26 +220,34 @@ impl DaemonRef {
         self.shared.sockets.closed().await;
     }
 
-    /// Lets what is at work finish: takes no more connections, ends those without a login, and asks the others to end
-    /// with their last channel, as [`ConnectionRef::shutdown`](crate::ConnectionRef::shutdown) does. Returns how many
-    /// had not ended within `deadline`; these are closed then, without waiting for them. The daemon has stopped
-    /// afterwards.
+    /// Drains the daemon: takes no more connections, ends those without a login, and shuts the others down with this
+    /// grace, as [`ConnectionRef::shutdown`](crate::ConnectionRef::shutdown) does: they end with their last channel, and
+    /// channels that are left when the grace is over get eof and CLOSE. Returns how many connections there were then.
+    ///
+    /// Returns when nothing is left of the daemon: at the latest `grace` and the
+    /// [close timeout](crate::config::Timeouts::close) later, whatever the peers do. A second call, and
+    /// [`stop`](Self::stop), can only shorten it.
     ///
     /// # Cancel safety
-    /// Connections still end at their deadline when the future is dropped.
-    pub async fn drain(&self, deadline: Duration) -> usize {
-        let until = Instant::now() + deadline.min(FAR);
-        self.shared.house.drain(until);
+    /// Connections still end as they would when the future is dropped; the daemon stops with its last address.
+    pub async fn shutdown(&self, grace: Duration) -> usize {
+        let house = &self.shared.house;
+        let until = Instant::now() + grace.min(FAR);
+        house.drain(until);
         let work = async {
             self.stop_listener().await;
-            self.shared.house.sessions.empty().await;
+            house.sessions.empty().await;
         };
-        if tokio::time::timeout_at(until, work).await.is_ok() {
-            self.stop().await;
-            return 0;
-        }
-        let left = self.shared.house.sessions.len();
-        self.shared.end();
+        tokio::pin!(work);
+        let left = match tokio::time::timeout_at(until, &mut work).await {
+            Ok(()) => 0,
+            Err(_) => {
+                let left = house.sessions.len();
+                let _ = tokio::time::timeout(house.plan().config.timeouts.close, work).await;
+                left
+            }
+        };
+        self.stop().await;
         left
     }
 

@@ -184,7 +184,7 @@ async fn drain() {
     let silent = TcpStream::connect(served.daemon.local_addr()).await.unwrap();
     eventually(|| served.daemon.info().connections == 3).await;
     let daemon = served.daemon.clone();
-    let draining = tokio::spawn(async move { daemon.drain(Duration::from_secs(600)).await });
+    let draining = tokio::spawn(async move { daemon.shutdown(Duration::from_secs(600)).await });
     // Without a channel, and without a login, there is nothing to wait for.
     soon(idle.closed()).await;
     eventually(|| served.daemon.info().connections == 1).await;
@@ -209,7 +209,8 @@ async fn drain_deadline() {
     let conn = served.connect().await;
     let channel = conn.session_channel(Quiet).await.unwrap();
     channel.exec("cat").await.unwrap();
-    assert_eq!(soon(served.daemon.drain(Duration::from_millis(200))).await, 1);
+    assert_eq!(soon(served.daemon.shutdown(Duration::from_millis(200))).await, 1);
+    assert_eq!(served.daemon.info().connections, 0, "it returns when nothing is left");
     assert!(matches!(soon(conn.closed()).await, ConnectionError::Disconnected { .. }));
     assert!(matches!(soon(channel.wait()).await, StopReason::Closed(_)));
     soon(served.daemon.stop()).await;

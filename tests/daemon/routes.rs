@@ -189,7 +189,7 @@ async fn open_amid_drain() {
     });
     eventually(|| asked.load(Ordering::SeqCst) == 1).await;
     let daemon = served.daemon.clone();
-    let draining = tokio::spawn(async move { daemon.drain(Duration::from_secs(20)).await });
+    let draining = tokio::spawn(async move { daemon.shutdown(Duration::from_secs(20)).await });
     eventually(|| served.daemon.sessions().iter().all(|session| session.phase == Phase::Draining)).await;
     gate.add_permits(1);
     let refused = soon(opening).await.unwrap().unwrap_err().to_string();
