@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use ractor_ssh::wire::keys::PrivateKey;
 use tokio::task::JoinSet;
 
+use crate::kept::Kept;
 use crate::ours::Ours;
 use crate::plain::Plain;
 use crate::target::{Failure, Target};
@@ -141,12 +142,13 @@ impl Plan {
 pub(crate) enum Who {
     Ours,
     Plain,
+    Kept,
     Ssh,
 }
 
 /// The clients to compare on this server, the reference for the ratios second.
 pub(crate) fn clients(target: &Target) -> Vec<Who> {
-    let mut clients = vec![Who::Ours, Who::Plain];
+    let mut clients = vec![Who::Ours, Who::Plain, Who::Kept];
     if target.ssh("true").is_some() {
         clients.push(Who::Ssh);
     }
@@ -158,6 +160,7 @@ impl Who {
         match self {
             Self::Ours => "ours",
             Self::Plain => "plain",
+            Self::Kept => "kept",
             Self::Ssh => "ssh",
         }
     }
@@ -172,6 +175,7 @@ impl Who {
         match self {
             Self::Ours => run::<Ours>(workload, plan, target).await.map(Some),
             Self::Plain => run::<Plain>(workload, plan, target).await.map(Some),
+            Self::Kept => run::<Kept>(workload, plan, target).await.map(Some),
             Self::Ssh => ssh(workload, plan, target).await,
         }
     }

@@ -4,6 +4,7 @@
 //! cipher, against the same server in a process of its own. Repetitions of the two are interleaved, so that what
 //! else the machine does hits both. Every figure is the median with its range; compare inside one run only. The rows
 //! `as the server` are the other way round: russh's client against this crate's daemon and against russh's server.
+//! `kept` is this crate with supervision: a managed connection, every channel a supervised one; its ratio is to `ours`.
 //!
 //! ```text
 //! cargo bench                         everything
@@ -13,6 +14,7 @@
 //! ```
 
 mod daemon;
+mod kept;
 #[path = "../../tests/kit/mod.rs"]
 mod kit;
 mod load;

@@ -21,22 +21,26 @@ use crate::target::{CIPHER, Failure};
 #[derive(Debug, Clone)]
 pub(crate) struct Ours(ConnectionRef);
 
+pub(crate) fn client(port: u16, user: &str, key: &PrivateKey) -> Client {
+    let mut limits = Limits::default();
+    limits.max_channels = 100_000;
+    let config = ClientConfig::new("127.0.0.1", user)
+        .port(port)
+        .auth(Auth::new().identity(Identity::from_private_key(key.clone())))
+        .host_key(HostKeyPolicy::danger_accept_anything())
+        .ciphers([CIPHER])
+        .limits(limits);
+    Client::new(config)
+}
+
 impl SshClient for Ours {
     async fn connect(port: u16, user: &str, key: &PrivateKey) -> Result<Self, Failure> {
-        let mut limits = Limits::default();
-        limits.max_channels = 100_000;
-        let config = ClientConfig::new("127.0.0.1", user)
-            .port(port)
-            .auth(Auth::new().identity(Identity::from_private_key(key.clone())))
-            .host_key(HostKeyPolicy::danger_accept_anything())
-            .ciphers([CIPHER])
-            .limits(limits);
-        Ok(Self(Client::new(config).connect().await?))
+        Ok(Self(client(port, user, key).connect().await?))
     }
 
     async fn download(&self, command: String, bytes: u64) -> Result<(), Failure> {
-        let (done, total) = oneshot::channel();
-        self.0.session_channel(Count { command, bytes: 0, done: Some(done) }).await?;
+        let (count, total) = Count::new(command);
+        self.0.session_channel(count).await?;
         expect(total.await?, bytes)
     }
 
@@ -51,8 +55,7 @@ impl SshClient for Ours {
     }
 
     async fn upload_other_way(&self, chunk: usize, bytes: usize) -> Result<(), Failure> {
-        let (done, status) = oneshot::channel();
-        let source = Source { block: Bytes::from(vec![0; chunk]), left: bytes / chunk, done: Some(done) };
+        let (source, status) = Source::new(chunk, bytes);
         self.0.session_channel(source).await?;
         expect(status.await?, 0)
     }
@@ -63,8 +66,7 @@ impl SshClient for Ours {
     }
 
     async fn echo(&self, trips: usize) -> Result<Vec<Duration>, Failure> {
-        let (done, times) = oneshot::channel();
-        let echo = Echo { times: Vec::with_capacity(trips), trips, sent: Instant::now(), done: Some(done) };
+        let (echo, times) = Echo::new(trips);
         self.0.session_channel(echo).await?;
         Ok(times.await?)
     }
@@ -81,25 +83,35 @@ impl SshClient for Ours {
 }
 
 impl Ours {
+    pub(crate) const fn of(conn: ConnectionRef) -> Self {
+        Self(conn)
+    }
+
     async fn start(
         &self,
         command: &'static str,
     ) -> Result<(ChannelRef<Run>, oneshot::Receiver<u64>), Failure> {
-        let (done, status) = oneshot::channel();
-        let run = Run { command, status: None, done: Some(done) };
+        let (run, status) = Run::new(command);
         Ok((self.0.session_channel(run).await?, status))
     }
 }
 
-fn expect(got: u64, wanted: u64) -> Result<(), Failure> {
+pub(crate) fn expect(got: u64, wanted: u64) -> Result<(), Failure> {
     if got == wanted { Ok(()) } else { Err(format!("got {got} instead of {wanted}").into()) }
 }
 
 /// Runs a command and tells its status when the channel is closed.
-struct Run {
+pub(crate) struct Run {
     command: &'static str,
     status: Option<u32>,
     done: Option<oneshot::Sender<u64>>,
+}
+
+impl Run {
+    pub(crate) fn new(command: &'static str) -> (Self, oneshot::Receiver<u64>) {
+        let (done, status) = oneshot::channel();
+        (Self { command, status: None, done: Some(done) }, status)
+    }
 }
 
 impl ClientChannel for Run {
@@ -124,10 +136,17 @@ impl ClientChannel for Run {
 }
 
 /// Counts what a command prints, and tells when the channel is closed.
-struct Count {
+pub(crate) struct Count {
     command: String,
     bytes: u64,
     done: Option<oneshot::Sender<u64>>,
+}
+
+impl Count {
+    pub(crate) fn new(command: String) -> (Self, oneshot::Receiver<u64>) {
+        let (done, total) = oneshot::channel();
+        (Self { command, bytes: 0, done: Some(done) }, total)
+    }
 }
 
 impl ClientChannel for Count {
@@ -152,13 +171,18 @@ impl ClientChannel for Count {
 }
 
 /// Sends as long as there is room, and goes on when there is room again.
-struct Source {
+pub(crate) struct Source {
     block: Bytes,
     left: usize,
     done: Option<oneshot::Sender<u64>>,
 }
 
 impl Source {
+    pub(crate) fn new(chunk: usize, bytes: usize) -> (Self, oneshot::Receiver<u64>) {
+        let (done, status) = oneshot::channel();
+        (Self { block: Bytes::from(vec![0; chunk]), left: bytes / chunk, done: Some(done) }, status)
+    }
+
     fn fill(&mut self, ctx: &mut ChannelContext<Self>) -> Result<(), BoxError> {
         while self.left > 0 && ctx.is_ready() {
             ctx.send(self.block.clone())?;
@@ -196,11 +220,18 @@ impl ClientChannel for Source {
 }
 
 /// Plays one byte to and fro.
-struct Echo {
+pub(crate) struct Echo {
     times: Vec<Duration>,
     trips: usize,
     sent: Instant,
     done: Option<oneshot::Sender<Vec<Duration>>>,
+}
+
+impl Echo {
+    pub(crate) fn new(trips: usize) -> (Self, oneshot::Receiver<Vec<Duration>>) {
+        let (done, times) = oneshot::channel();
+        (Self { times: Vec::with_capacity(trips), trips, sent: Instant::now(), done: Some(done) }, times)
+    }
 }
 
 impl ClientChannel for Echo {
@@ -232,7 +263,7 @@ impl ClientChannel for Echo {
 }
 
 /// Does nothing.
-struct Idle;
+pub(crate) struct Idle;
 
 impl ClientChannel for Idle {
     type Msg = ();

@@ -56,7 +56,7 @@ pub(crate) fn cpu_seconds(process: Option<u32>) -> f64 {
 
 pub(crate) fn heading() {
     println!(
-        "median (min-max); x = ours / plain, of the medians; cpu = CPU seconds a repetition, of the side that is compared"
+        "median (min-max); x = ours / plain and kept / ours, of the medians; cpu = CPU seconds a repetition, of the side that is compared"
     );
     println!("{:<48} {:<6} {:>26} {:>8} {:>8}", "what", "whose", "", "x", "cpu");
 }
@@ -64,10 +64,15 @@ pub(crate) fn heading() {
 /// Prints the rows of one workload against one server.
 pub(crate) fn rows(workload: Workload, target: &str, rows: &[Row]) {
     for (index, unit) in workload.metrics().iter().enumerate() {
-        let reference = rows.iter().find(|row| row.client == "plain").and_then(|row| row.metric(index));
+        let of = |client| rows.iter().find(|row| row.client == client).and_then(|row| row.metric(index));
         for row in rows {
             let Some(spread) = row.metric(index) else { continue };
-            let ratio = reference.filter(|_| row.client == "ours").map(|plain| spread.median / plain.median);
+            let reference = match row.client {
+                "ours" => of("plain"),
+                "kept" => of("ours"),
+                _ => None,
+            };
+            let ratio = reference.map(|reference| spread.median / reference.median);
             let cpu = Spread::of(row.cpu.clone()).filter(|_| row.client != "ssh");
             println!(
                 "{:<48} {:<6} {:>26} {:>8} {:>8}",
