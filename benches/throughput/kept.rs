@@ -58,6 +58,10 @@ impl SshClient for Kept {
     }
 
     async fn exec(&self, command: &'static str) -> Result<(), Failure> {
+        Ours::of(self.0.connection().await?).exec(command).await
+    }
+
+    async fn exec_supervised(&self, command: &'static str) -> Result<(), Failure> {
         let (run, status) = Run::new(command);
         expect(self.run(run, status).await?, 0)
     }

@@ -29,6 +29,10 @@ pub(crate) trait SshClient: Clone + Send + Sync + Sized + 'static {
         bytes: usize,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
     fn exec(&self, command: &'static str) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// As `exec`; where there is supervision, on a supervised channel.
+    fn exec_supervised(&self, command: &'static str) -> impl Future<Output = Result<(), Failure>> + Send {
+        self.exec(command)
+    }
     fn echo(&self, trips: usize) -> impl Future<Output = Result<Vec<Duration>, Failure>> + Send;
     /// Opens a channel that stays open and does nothing.
     fn idle_channel(&self) -> impl Future<Output = Result<(), Failure>> + Send;
@@ -43,17 +47,21 @@ pub(crate) enum Workload {
     UploadOtherWay,
     Exec,
     Exec64,
+    Supervised,
+    Supervised64,
     Echo,
     Logins,
 }
 
 impl Workload {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Download,
         Self::Upload,
         Self::UploadOtherWay,
         Self::Exec,
         Self::Exec64,
+        Self::Supervised,
+        Self::Supervised64,
         Self::Echo,
         Self::Logins,
     ];
@@ -65,6 +73,8 @@ impl Workload {
             Self::UploadOtherWay => "upload (ReadyToSend / make_writer)",
             Self::Exec => "exec, sequential",
             Self::Exec64 => "exec, 64 in flight",
+            Self::Supervised => "supervised commands, sequential",
+            Self::Supervised64 => "supervised commands, 64 in flight",
             Self::Echo => "echo",
             Self::Logins => "logins",
         }
@@ -74,7 +84,7 @@ impl Workload {
     pub(crate) const fn metrics(self) -> &'static [&'static str] {
         match self {
             Self::Download | Self::Upload | Self::UploadOtherWay => &["MiB/s"],
-            Self::Exec | Self::Exec64 | Self::Logins => &["/s"],
+            Self::Exec | Self::Exec64 | Self::Supervised | Self::Supervised64 | Self::Logins => &["/s"],
             Self::Echo => &["us p50", "us p99"],
         }
     }
@@ -212,7 +222,18 @@ async fn run<C: SshClient>(workload: Workload, plan: &Plan, target: &Target) -> 
                 rate(plan.execs, start)
             }
             Workload::Exec64 => {
-                in_flight(&client, plan.execs_64).await?;
+                in_flight(&client, plan.execs_64, |client| async move { client.exec("true").await }).await?;
+                rate(plan.execs_64, start)
+            }
+            Workload::Supervised => {
+                for _ in 0..plan.execs {
+                    client.exec_supervised("true").await?;
+                }
+                rate(plan.execs, start)
+            }
+            Workload::Supervised64 => {
+                let exec = |client: C| async move { client.exec_supervised("true").await };
+                in_flight(&client, plan.execs_64, exec).await?;
                 rate(plan.execs_64, start)
             }
             Workload::Echo => {
@@ -245,14 +266,21 @@ async fn logins<C: SshClient>(
 }
 
 /// 64 tasks that take turns until `count` commands are done.
-async fn in_flight<C: SshClient>(client: &C, count: usize) -> Result<(), Failure> {
+async fn in_flight<C: SshClient, F>(
+    client: &C,
+    count: usize,
+    exec: impl Fn(C) -> F + Clone + Send + 'static,
+) -> Result<(), Failure>
+where
+    F: Future<Output = Result<(), Failure>> + Send,
+{
     let left = Arc::new(AtomicUsize::new(0));
     let mut tasks = JoinSet::new();
     for _ in 0..64 {
-        let (client, left) = (client.clone(), Arc::clone(&left));
+        let (client, left, exec) = (client.clone(), Arc::clone(&left), exec.clone());
         tasks.spawn(async move {
             while left.fetch_add(1, Ordering::Relaxed) < count {
-                client.exec("true").await?;
+                exec(client.clone()).await?;
             }
             Ok::<_, Failure>(())
         });

@@ -4,7 +4,8 @@
 //! cipher, against the same server in a process of its own. Repetitions of the two are interleaved, so that what
 //! else the machine does hits both. Every figure is the median with its range; compare inside one run only. The rows
 //! `as the server` are the other way round: russh's client against this crate's daemon and against russh's server.
-//! `kept` is this crate with supervision: a managed connection, every channel a supervised one; its ratio is to `ours`.
+//! `kept` is this crate with supervision: a managed connection; channels that stream and echo, and the
+//! `supervised commands`, are supervised ones. Its ratio is to `ours`, which has none.
 //!
 //! ```text
 //! cargo bench                         everything
