@@ -64,6 +64,7 @@ pub(super) fn prepare(client: Client, spec: &ManagedSpec) -> Result<(Arc<Grounds
         course,
         grounds: Arc::clone(&grounds),
         watched: None,
+        escalation: None,
         step: 0,
         task: None,
         bringing_up: None,
@@ -87,6 +88,8 @@ struct Keeper {
     grounds: Arc<Grounds>,
     /// The connection that is up.
     watched: Option<ConnectionRef>,
+    /// Why a channel has ended it, until it is gone.
+    escalation: Option<Arc<str>>,
     /// The number of the step under way.
     step: u64,
     task: Option<JoinHandle<()>>,
@@ -115,21 +118,18 @@ impl Actor for KeeperActor {
         keeper: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
         match order {
-            Order::Report { step, .. } if step != keeper.step => {}
+            Order::Report { step, what } if step != keeper.step => keeper.came_late(&myself, what),
             Order::Report { what, .. } => match what {
                 Report::Up(connection) => keeper.up(&myself, connection),
                 Report::Failed(error) => {
                     let then = keeper.course.failed(error, Instant::now(), rand::random());
                     keeper.go_on(&myself, then);
                 }
-                Report::Lost(error) => {
-                    let then = keeper.course.lost(error, Instant::now(), rand::random());
-                    keeper.go_on(&myself, then);
-                }
+                Report::Lost(error) => keeper.lost(&myself, error),
                 Report::PauseOver => keeper.begin(&myself),
                 Report::Closed => keeper.stopped(),
             },
-            Order::Escalate { connection, why } => keeper.escalated(&myself, &connection, why),
+            Order::Escalate { connection, why } => keeper.escalated(&connection, why),
             Order::Stop { grace } => keeper.stop(&myself, grace),
             Order::Forget => keeper.forget(),
         }
@@ -187,14 +187,34 @@ impl Keeper {
         self.next_step(myself, async move { Report::Lost(connection.closed().await) });
     }
 
-    fn escalated(&mut self, myself: &ActorRef<Order>, connection: &ConnectionRef, why: Arc<str>) {
-        if !self.is_up_with(connection) {
-            return;
+    /// Nobody gets this connection any more. What follows is decided when it is gone: nothing of it is to overlap with
+    /// the next one, or to be left when it was the last one.
+    fn escalated(&mut self, connection: &ConnectionRef, why: Arc<str>) {
+        if self.escalation.is_none() && self.is_up_with(connection) {
+            self.escalation = Some(why);
+            self.give_to_nobody();
+            let _ = connection.tell(ConnectionMsg::Close);
         }
-        // It takes up to its close timeout, and is not waited for.
-        let _ = connection.tell(ConnectionMsg::Close);
-        let then = self.course.escalated(why, Instant::now(), rand::random());
+    }
+
+    fn lost(&mut self, myself: &ActorRef<Order>, error: ConnectionError) {
+        let now = Instant::now();
+        let then = match self.escalation.take() {
+            Some(why) => self.course.escalated(why, now, rand::random()),
+            None => self.course.lost(error, now, rand::random()),
+        };
         self.go_on(myself, then);
+    }
+
+    /// A connection that came up when it was to be stopped already is closed before anybody is told that nothing is
+    /// left. Other reports mean nothing any more.
+    fn came_late(&mut self, myself: &ActorRef<Order>, what: Report) {
+        if let Report::Up(connection) = what
+            && matches!(self.course.state(), ManagedState::Stopping)
+        {
+            self.watched = Some(connection);
+            self.close(myself, None);
+        }
     }
 
     fn is_up_with(&self, connection: &ConnectionRef) -> bool {
@@ -223,10 +243,13 @@ impl Keeper {
     }
 
     fn stop(&mut self, myself: &ActorRef<Order>, grace: Option<Duration>) {
-        if !self.course.stop() {
-            return;
+        if self.course.stop() {
+            self.grounds.publish(&self.course);
+            self.close(myself, grace);
         }
-        self.grounds.publish(&self.course);
+    }
+
+    fn close(&mut self, myself: &ActorRef<Order>, grace: Option<Duration>) {
         // Kept: a second stop may be in more of a hurry.
         let connection = self.watched.clone();
         self.give_to_nobody();
