@@ -65,6 +65,7 @@ pub(super) fn prepare(client: Client, spec: &ManagedSpec) -> Result<(Arc<Grounds
         grounds: Arc::clone(&grounds),
         watched: None,
         escalation: None,
+        leaving: Vec::new(),
         step: 0,
         task: None,
         bringing_up: None,
@@ -90,6 +91,8 @@ struct Keeper {
     watched: Option<ConnectionRef>,
     /// Why a channel has ended it, until it is gone.
     escalation: Option<Arc<str>>,
+    /// Lost ones, some of whose channels may still be at what arrived before.
+    leaving: Vec<ConnectionRef>,
     /// The number of the step under way.
     step: u64,
     task: Option<JoinHandle<()>>,
@@ -198,6 +201,8 @@ impl Keeper {
     }
 
     fn lost(&mut self, myself: &ActorRef<Order>, error: ConnectionError) {
+        self.leaving.retain(ConnectionRef::is_running);
+        self.leaving.extend(self.watched.take());
         let now = Instant::now();
         let then = match self.escalation.take() {
             Some(why) => self.course.escalated(why, now, rand::random()),
@@ -251,15 +256,11 @@ impl Keeper {
 
     fn close(&mut self, myself: &ActorRef<Order>, grace: Option<Duration>) {
         // Kept: a second stop may be in more of a hurry.
-        let connection = self.watched.clone();
+        let all: Vec<_> = self.watched.iter().chain(&self.leaving).cloned().collect();
         self.give_to_nobody();
         let before = self.task.take();
         self.next_step(myself, async move {
-            match (connection, grace) {
-                (Some(connection), Some(grace)) => connection.shutdown(grace).await,
-                (Some(connection), None) => connection.close().await,
-                (None, _) => {}
-            }
+            futures::future::join_all(all.into_iter().map(|connection| end(connection, grace))).await;
             if let Some(before) = before {
                 // What it was at is dropped before anybody is told that nothing is left.
                 before.abort();
@@ -309,8 +310,22 @@ impl Keeper {
     }
 }
 
+/// Ends a connection, also one that was lost and has channels left, and waits until nothing is left of it.
+async fn end(connection: ConnectionRef, grace: Option<Duration>) {
+    if let Some(grace) = grace {
+        let _ = tokio::time::timeout(grace, async {
+            connection.shutdown(grace).await;
+            connection.nothing_left().await;
+        })
+        .await;
+    }
+    let _ = connection.tell(ConnectionMsg::Close);
+    connection.nothing_left().await;
+}
+
 /// Gives every supervised channel its turn, in the order of declaration.
 async fn bring_up(grounds: Arc<Grounds>, connection: ConnectionRef, limit: Duration) {
+    let mut held: Option<(u64, Instant)> = None;
     loop {
         let changed = grounds.changed.notified();
         match grounds.next(&connection) {
@@ -318,6 +333,14 @@ async fn bring_up(grounds: Arc<Grounds>, connection: ConnectionRef, limit: Durat
                 let (turn, over) = Turn::new();
                 if give.send(Admitted { connection, turn: Some(turn) }).is_ok() {
                     let _ = tokio::time::timeout(limit, over).await;
+                }
+            }
+            Next::Held(number) => {
+                let since = held.filter(|(who, _)| *who == number).map_or_else(Instant::now, |(_, since)| since);
+                held = Some((number, since));
+                let left = limit.saturating_sub(since.elapsed());
+                if tokio::time::timeout(left, changed).await.is_err() {
+                    grounds.pass_over(&connection, number);
                 }
             }
             Next::Nobody => changed.await,

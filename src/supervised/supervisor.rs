@@ -222,6 +222,10 @@ impl<C: ClientChannel> Supervisor<C> {
         if !self.place.comes_back() {
             return self.gone(error);
         }
+        if self.course.is_isolated() {
+            // It may be stuck, and is not to hold up its siblings.
+            self.place.pauses();
+        }
         self.door.shut();
         self.course.wait();
         self.door.publish(&self.course);
@@ -239,6 +243,7 @@ impl<C: ClientChannel> Supervisor<C> {
         match self.course.ended(end.clone(), Instant::now(), rand::random()) {
             Then::Pause(after) => {
                 tracing::warn!(behaviour, %reason, ?after, "channel is restarted");
+                self.place.pauses();
                 let gone = self.place.gone();
                 self.next_step(myself, move |reporter| pause(after, gone, reporter));
                 self.door.publish(&self.course);

@@ -1,6 +1,6 @@
 //! A behaviour over a remote program that takes and gives lines.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use ractor_ssh::error::StopReason;
@@ -19,8 +19,6 @@ pub(crate) enum Say {
     /// A line to send.
     Tell(u64),
     Panic,
-    /// Waits for ever with what comes next.
-    Hang,
 }
 
 /// What a channel tells of itself.
@@ -32,8 +30,8 @@ pub(crate) enum Told {
     Ended(usize, u64),
 }
 
-/// How often each line was given to a behaviour.
-pub(crate) type Given = Arc<Mutex<BTreeMap<u64, u32>>>;
+/// The lines that were given to behaviours, in order.
+pub(crate) type Given = Arc<Mutex<Vec<u64>>>;
 
 /// What all incarnations of one channel have in common.
 #[derive(Clone)]
@@ -44,6 +42,8 @@ pub(crate) struct Plan {
     pub(crate) given: Given,
     /// It panics as soon as the program runs.
     pub(crate) panics: bool,
+    /// It takes nothing of what the program says.
+    pub(crate) hangs: bool,
     /// How long its `terminate` takes.
     pub(crate) farewell: std::time::Duration,
 }
@@ -59,6 +59,7 @@ impl Plan {
             tell,
             given: Given::default(),
             panics: false,
+            hangs: false,
             farewell: std::time::Duration::ZERO,
         };
         (plan, story)
@@ -83,16 +84,15 @@ pub(crate) struct Lines {
     plan: Plan,
     asked: VecDeque<(u64, RpcReplyPort<u64>)>,
     partial: Vec<u8>,
-    hangs: bool,
 }
 
 impl Lines {
     fn new(incarnation: Incarnation, plan: Plan) -> Self {
-        Self { incarnation, plan, asked: VecDeque::new(), partial: Vec::new(), hangs: false }
+        Self { incarnation, plan, asked: VecDeque::new(), partial: Vec::new() }
     }
 
     fn give(&mut self, line: u64, ctx: &ChannelContext<Self>) -> Result<(), BoxError> {
-        *self.plan.given.lock().unwrap().entry(line).or_default() += 1;
+        self.plan.given.lock().unwrap().push(line);
         Ok(ctx.send(format!("{line}\n"))?)
     }
 }
@@ -114,7 +114,7 @@ impl ClientChannel for Lines {
         msg: ChannelMsg,
         _ctx: &mut ChannelContext<Self>,
     ) -> Result<Next, BoxError> {
-        if self.hangs && matches!(msg, ChannelMsg::Data { .. }) {
+        if self.plan.hangs && matches!(msg, ChannelMsg::Data { .. }) {
             std::future::pending::<()>().await;
         }
         if let ChannelMsg::Data { data, .. } = msg {
@@ -140,7 +140,6 @@ impl ClientChannel for Lines {
             }
             Say::Tell(line) => self.give(line, ctx)?,
             Say::Panic => panic!("as planned"),
-            Say::Hang => self.hangs = true,
         }
         Ok(Next::Continue)
     }

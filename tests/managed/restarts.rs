@@ -9,7 +9,7 @@ use ractor_ssh::supervision::{Backoff, RestartPolicy};
 use ractor_ssh::{Client, ManagedRef, ManagedSpec, SupervisedRef};
 
 use crate::common::{
-    Before, channel_up, config, eager, is_backoff, is_up, manage, reaches, soon, spec, tasks,
+    Before, channel_up, config, eager, is_backoff, is_up, manage, reaches, soon, spec,
 };
 use crate::kit::{Peer, Sshd, peer_test};
 use crate::lines::{Lines, Plan, Say, Story, Told};
@@ -21,6 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         peer_test("restarts::twenty_channels_come_back_in_order_under_the_same_addresses", SERVER, twenty),
         peer_test("restarts::who_is_slow_to_end_keeps_its_place_in_the_order", SERVER, slow_to_end),
+        peer_test("restarts::who_never_ends_holds_others_up_no_longer_than_the_limit", SERVER, never_ends),
         peer_test("restarts::all_up_again_in_about_a_login_and_twenty_opens", SERVER, how_fast),
         peer_test("restarts::a_server_that_is_not_there_at_first_is_waited_for", SERVER, not_there_at_first),
         peer_test("restarts::a_stop_during_the_pause_stops_at_once", SERVER, stop_in_backoff),
@@ -119,6 +120,35 @@ async fn slow_to_end() {
     assert_eq!(starts(&mut story, 5, 1).await, [0, 1, 2, 3, 4]);
     managed.connection().await.unwrap().close().await;
     assert_eq!(starts(&mut story, 5, 2).await, [0, 1, 2, 3, 4]);
+    channel_up(&channels[4], 2).await;
+    tokio::task::block_in_place(|| sshd.kill_sessions());
+    assert_eq!(starts(&mut story, 5, 3).await, [0, 1, 2, 3, 4]);
+}
+
+async fn never_ends() {
+    let sshd = server();
+    let before = Before::look(sshd.port());
+    let (plan, mut story) = Plan::new("cat");
+    let limit = Duration::from_millis(400);
+    let managed = manage(config(&sshd), spec().start_limit(limit)).await;
+    let mut channels = Vec::new();
+    for name in 0..3 {
+        let mut plan = plan.named(name);
+        if name == 1 {
+            plan.farewell = Duration::from_secs(3_600);
+        }
+        channels.push(managed.supervise(plan.spec()).await.unwrap());
+    }
+    assert_eq!(starts(&mut story, 3, 1).await, [0, 1, 2]);
+    channel_up(&channels[2], 1).await;
+    tokio::task::block_in_place(|| sshd.kill_sessions());
+    let start = Instant::now();
+    assert_eq!(starts(&mut story, 2, 2).await, [0, 2]);
+    assert!(start.elapsed() >= limit, "the last one waited for its turn");
+    assert!(matches!(channels[1].state(), SupervisedState::Waiting));
+    // A stop leaves nothing of the connection that was lost, either.
+    soon("the stop", managed.shutdown(Duration::ZERO)).await;
+    before.is_restored().await;
 }
 
 async fn how_fast() {
@@ -187,7 +217,6 @@ async fn stop_in_backoff() {
     assert!(managed.connection().await.is_err());
     restart(&sshd);
     before.is_restored().await;
-    assert!(tasks() > 0);
 }
 
 async fn closed_by_hand() {
