@@ -16,6 +16,7 @@ use super::spec::ManagedSpec;
 use super::state::ManagedState;
 use crate::client::Client;
 use crate::connect_error::ConnectError;
+use crate::dial::Streams;
 use crate::error::{ConfigError, ConnectionError};
 use crate::handle::ConnectionRef;
 use crate::handle::msg::ConnectionMsg;
@@ -58,8 +59,10 @@ pub(super) fn prepare(client: Client, spec: &ManagedSpec) -> Result<(Arc<Grounds
     let course = Course::new(spec)?;
     let (target, user) = (client.config().target(), client.config().user().to_owned());
     let grounds = Arc::new(Grounds::new(target, user, course.state().clone()));
+    let (client, streams) = client.apart();
     let keeper = Keeper {
         client,
+        streams,
         start_limit: spec.start_limit,
         course,
         grounds: Arc::clone(&grounds),
@@ -84,6 +87,8 @@ struct KeeperActor;
 
 struct Keeper {
     client: Client,
+    /// What the client has open: also attempts that were given up, and connections of isolated channels.
+    streams: Streams,
     start_limit: Duration,
     course: Course,
     grounds: Arc<Grounds>,
@@ -258,7 +263,7 @@ impl Keeper {
         // Kept: a second stop may be in more of a hurry.
         let all: Vec<_> = self.watched.iter().chain(&self.leaving).cloned().collect();
         self.give_to_nobody();
-        let before = self.task.take();
+        let (before, streams) = (self.task.take(), self.streams.clone());
         self.next_step(myself, async move {
             futures::future::join_all(all.into_iter().map(|connection| end(connection, grace))).await;
             if let Some(before) = before {
@@ -266,6 +271,7 @@ impl Keeper {
                 before.abort();
                 let _ = before.await;
             }
+            streams.all_closed().await;
             Report::Closed
         });
     }
@@ -336,7 +342,8 @@ async fn bring_up(grounds: Arc<Grounds>, connection: ConnectionRef, limit: Durat
                 }
             }
             Next::Held(number) => {
-                let since = held.filter(|(who, _)| *who == number).map_or_else(Instant::now, |(_, since)| since);
+                let since =
+                    held.filter(|(who, _)| *who == number).map_or_else(Instant::now, |(_, since)| since);
                 held = Some((number, since));
                 let left = limit.saturating_sub(since.elapsed());
                 if tokio::time::timeout(left, changed).await.is_err() {

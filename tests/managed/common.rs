@@ -100,7 +100,8 @@ pub(crate) async fn reaches(
 }
 
 pub(crate) async fn is_up(managed: &ManagedRef, number: u64) {
-    let up = |state: &ManagedState| matches!(state, ManagedState::Up { incarnation } if *incarnation >= number);
+    let up =
+        |state: &ManagedState| matches!(state, ManagedState::Up { incarnation } if *incarnation >= number);
     reaches(managed, "up", up).await;
 }
 

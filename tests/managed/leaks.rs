@@ -113,7 +113,8 @@ async fn channel_dropped() {
         third.stop();
         second.stop();
     }
-    crate::common::becomes_true("all places are free", || managed.info().channels == 0 && tasks() <= alone).await;
+    crate::common::becomes_true("all places are free", || managed.info().channels == 0 && tasks() <= alone)
+        .await;
 }
 
 async fn keeper_killed() {

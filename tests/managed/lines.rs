@@ -6,9 +6,7 @@ use std::sync::{Arc, Mutex};
 use ractor_ssh::error::StopReason;
 use ractor_ssh::ractor::RpcReplyPort;
 use ractor_ssh::supervision::RestartPolicy;
-use ractor_ssh::{
-    BoxError, ChannelContext, ChannelMsg, ChannelSpec, ClientChannel, Incarnation, Next,
-};
+use ractor_ssh::{BoxError, ChannelContext, ChannelMsg, ChannelSpec, ClientChannel, Incarnation, Next};
 use tokio::sync::mpsc;
 
 use crate::common::eager;

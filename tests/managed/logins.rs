@@ -74,7 +74,10 @@ async fn changed_key() {
     assert_eq!(managed.info().failures.kex, 1);
     other.wait_for_log("[preauth]", Duration::from_secs(10)).await.unwrap();
     let log = other.log();
-    assert!(!log.contains("Accepted") && !log.contains(sshd.user_key().fingerprint().unwrap().as_str()), "{log}");
+    assert!(
+        !log.contains("Accepted") && !log.contains(sshd.user_key().fingerprint().unwrap().as_str()),
+        "{log}"
+    );
     match managed.connection().await {
         Err(error) if !error.is_retryable() => {}
         other => panic!("{other:?}"),
@@ -121,10 +124,8 @@ async fn refused_for_a_while() {
     let managed = manage(config(&sshd), spec().retry_refused_login(true)).await;
     is_up(&managed, 1).await;
     lock_out(&sshd);
-    let state = reaches(&managed, "refused", |state| {
-        is_backoff(state) && managed.info().failures.auth >= 2
-    })
-    .await;
+    let state =
+        reaches(&managed, "refused", |state| is_backoff(state) && managed.info().failures.auth >= 2).await;
     match state {
         ManagedState::Backoff { why, .. } => assert!(is_refusal(&why), "{why}"),
         other => panic!("{other}"),

@@ -8,9 +8,7 @@ use ractor_ssh::supervised::SupervisedState;
 use ractor_ssh::supervision::{Backoff, RestartPolicy};
 use ractor_ssh::{Client, ManagedRef, ManagedSpec, SupervisedRef};
 
-use crate::common::{
-    Before, channel_up, config, eager, is_backoff, is_up, manage, reaches, soon, spec,
-};
+use crate::common::{Before, channel_up, config, eager, is_backoff, is_up, manage, reaches, soon, spec};
 use crate::kit::{Peer, Sshd, peer_test};
 use crate::lines::{Lines, Plan, Say, Story, Told};
 
@@ -178,7 +176,10 @@ async fn how_fast() {
         best = best.min(start.elapsed());
     }
     println!("a login and {CHANNELS} opens: {baseline:?}; from sshd up to all up again: {best:?}");
-    assert!(best < baseline * 2 + Duration::from_millis(300), "{best:?}, and {baseline:?} without supervision");
+    assert!(
+        best < baseline * 2 + Duration::from_millis(300),
+        "{best:?}, and {baseline:?} without supervision"
+    );
 }
 
 async fn not_there_at_first() {

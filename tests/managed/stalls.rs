@@ -32,7 +32,9 @@ async fn rounds(sibling: &ractor_ssh::SupervisedRef<Lines>, span: Duration) -> (
     (count, slowest)
 }
 
-async fn set_up(isolate: bool) -> (Sshd, Proxy, Before, ractor_ssh::ManagedRef, [ractor_ssh::SupervisedRef<Lines>; 2]) {
+async fn set_up(
+    isolate: bool,
+) -> (Sshd, Proxy, Before, ractor_ssh::ManagedRef, [ractor_ssh::SupervisedRef<Lines>; 2]) {
     let sshd = Sshd::builder().start().unwrap();
     let proxy = Proxy::to(sshd.port()).await;
     let before = Before::look(proxy.port());
