@@ -101,7 +101,7 @@ async fn honest() {
             tokio::spawn(async move {
                 let (mut ran, mut not) = (Vec::new(), Vec::new());
                 for round in 0.. {
-                    if over.load(Ordering::SeqCst) {
+                    if over.load(Ordering::SeqCst) && !ran.is_empty() {
                         break;
                     }
                     let number = (round * WORKERS + worker).to_string();
@@ -134,7 +134,6 @@ async fn honest() {
     seen.dedup();
     assert_eq!(seen.len(), runs, "no command ran twice");
     for (ran, not) in &results {
-        assert!(!ran.is_empty());
         assert!(ran.iter().all(|number| seen.binary_search(number).is_ok()));
         let liars: Vec<_> = not.iter().filter(|number| seen.binary_search(number).is_ok()).collect();
         assert!(liars.is_empty(), "they ran, and we were told that they did not: {liars:?}");
