@@ -24,6 +24,7 @@ mod proxy;
 mod restarts;
 mod stalls;
 mod stops;
+mod tail;
 
 fn main() -> ExitCode {
     kit::run(
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
             leaks::trials(),
             escalation::trials(),
             stalls::trials(),
+            tail::trials(),
         ]
         .into_iter()
         .flatten()
