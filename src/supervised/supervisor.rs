@@ -20,7 +20,7 @@ use super::spec::{ChannelSpec, Incarnation};
 use super::state::{IncarnationEnd, SupervisedState};
 use crate::behaviour::{ChannelRef, ClientChannel};
 use crate::config::SlowConsumer;
-use crate::error::{CloseReason, ConfigError, ConnectionError, Phase};
+use crate::error::{CloseReason, ConfigError, ConnectionError, Phase, StopReason};
 use crate::handle::ConnectionRef;
 use crate::metrics::{self, Present};
 
@@ -225,6 +225,10 @@ impl<C: ClientChannel> Supervisor<C> {
         if !self.place.comes_back() {
             return self.gone(error);
         }
+        if self.course.is_isolated() {
+            // It may be stuck, and is not to hold up its siblings.
+            self.place.pauses();
+        }
         self.door.shut();
         self.course.wait();
         self.door.publish(&self.course);
@@ -247,6 +251,7 @@ impl<C: ClientChannel> Supervisor<C> {
             Then::Pause(after) => {
                 metrics::count(metrics::RESTARTS, 1, &[]);
                 tracing::warn!(behaviour, %reason, ?after, "channel is restarted");
+                self.place.pauses();
                 let gone = self.place.gone();
                 self.next_step(myself, move |reporter| pause(after, gone, reporter));
                 self.door.publish(&self.course);
@@ -351,7 +356,7 @@ async fn open<C: ClientChannel>(
         match connection.open_channel(spec.request, spec.options, behaviour).await {
             Ok(channel) => {
                 reporter.tell(Report::Up(Held(Some(channel.clone()))));
-                IncarnationEnd::Stopped(channel.wait().await)
+                IncarnationEnd::Stopped(end_of(&channel).await)
             }
             Err(error) => IncarnationEnd::NotStarted(error),
         }
@@ -383,6 +388,27 @@ async fn open<C: ClientChannel>(
         connection.closed().await;
     }
     reporter.tell(Report::Ended(end));
+}
+
+/// Waits until the channel's actor has ended. When the channel was cut off on our side, as one that stalled is, only the
+/// callback that is under way and `terminate` are waited for, and for no longer than closing may take: a behaviour
+/// that is stuck would never come back.
+async fn end_of<C: ClientChannel>(channel: &ChannelRef<C>) -> StopReason {
+    let stuck = async {
+        channel.port().until_cut_off().await;
+        tokio::time::sleep(channel.port().close_timeout()).await;
+    };
+    tokio::select! {
+        biased;
+        reason = channel.wait() => return reason,
+        () = stuck => {}
+    }
+    tracing::warn!(
+        behaviour = std::any::type_name::<C>(),
+        "killing a channel actor that is stuck in a callback"
+    );
+    channel.kill();
+    channel.wait().await
 }
 
 async fn pause<C: ClientChannel>(
