@@ -37,6 +37,8 @@ struct Live {
     connection: ConnectionRef,
     /// The highest number whose turn has come; later ones wait.
     reached: u64,
+    /// All that were declared when it came up had their turns: who is declared now waits for nobody.
+    settled: bool,
 }
 
 /// What a supervised channel is at.
@@ -158,9 +160,10 @@ impl Grounds {
             return Admission::Never(error);
         }
         if let Some(live) = live
-            && live.reached >= number
+            && (live.settled || live.reached >= number)
             && live.connection.phase() == Phase::Up
         {
+            live.reached = live.reached.max(number);
             declared.insert(number, Declared::Busy);
             return Admission::Now(Admitted { connection: live.connection.clone(), turn: None });
         }
@@ -187,7 +190,7 @@ impl Grounds {
     }
 
     pub(super) fn open(&self, connection: ConnectionRef) {
-        self.lock().live = Some(Live { connection, reached: 0 });
+        self.lock().live = Some(Live { connection, reached: 0, settled: false });
     }
 
     /// The connection is up no more.
@@ -216,6 +219,7 @@ impl Grounds {
                 }
             }
         }
+        live.settled = true;
         Next::Nobody
     }
 

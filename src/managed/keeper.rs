@@ -326,11 +326,13 @@ impl Keeper {
 /// Ends a connection, also one that was lost and has channels left, and waits until nothing is left of it.
 async fn end(connection: ConnectionRef, grace: Option<Duration>) {
     if let Some(grace) = grace {
-        let _ = tokio::time::timeout(grace, async {
-            connection.shutdown(grace).await;
-            connection.nothing_left().await;
-        })
-        .await;
+        // Of a connection that is lost, the channels have the grace; one that is up sees to it itself.
+        let over = tokio::time::sleep(grace);
+        connection.shutdown(grace).await;
+        tokio::select! {
+            () = connection.nothing_left() => {}
+            () = over => {}
+        }
     }
     let _ = connection.tell(ConnectionMsg::Close);
     connection.nothing_left().await;

@@ -152,9 +152,9 @@ impl ManagedRef {
     /// As [`ConnectionRef::supervise`], but the channel outlives its connection: it comes back with every one that
     /// follows.
     ///
-    /// Channels start in the order in which they were declared here, on each connection anew: each when the one before
-    /// is up, or its start has failed, or has taken [`ManagedSpec::start_limit`]. A channel that ends while the
-    /// connection is up comes back by itself, without waiting for others.
+    /// When a connection comes up, the channels start in the order in which they were declared here: each when the one
+    /// before is up, or its start has failed, or has taken [`ManagedSpec::start_limit`]. One that is declared after
+    /// that, or ends while the connection is up, starts by itself, without waiting for others.
     ///
     /// While there is no connection the channel is [`Waiting`](crate::supervised::SupervisedState::Waiting), and what
     /// is cast to it is refused or queued as its specification says.
