@@ -9,7 +9,8 @@ use ractor_ssh::supervised::SupervisedState;
 use ractor_ssh::supervision::Backoff;
 
 use crate::common::{
-    Before, channel_up, config, config_by, eager, is_backoff, is_up, manage, reaches, soon, spec, tasks,
+    Before, becomes_true, channel_up, config, config_by, eager, is_backoff, manage, reaches, soon, spec,
+    tasks,
 };
 use crate::kit::{Peer, Sshd, peer_test};
 use crate::lines::{Plan, Say};
@@ -100,7 +101,12 @@ async fn channel_dropped() {
     let sshd = Sshd::builder().start().unwrap();
     let managed = manage(config(&sshd), spec()).await;
     let (plan, _story) = Plan::new("cat");
-    is_up(&managed, 1).await;
+    // What it needs in any case is running when it has had a channel.
+    let once = managed.supervise(plan.spec()).await.unwrap();
+    channel_up(&once, 1).await;
+    drop(once);
+    becomes_true("it is alone", || managed.info().channels == 0).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
     let alone = tasks();
     for _ in 0..20 {
         let first = managed.supervise(plan.named(1).spec()).await.unwrap();
@@ -113,8 +119,8 @@ async fn channel_dropped() {
         third.stop();
         second.stop();
     }
-    crate::common::becomes_true("all places are free", || managed.info().channels == 0 && tasks() <= alone)
-        .await;
+    becomes_true("all places are free", || managed.info().channels == 0).await;
+    becomes_true("the tasks are as many as before", || tasks() <= alone).await;
 }
 
 async fn keeper_killed() {
@@ -153,7 +159,7 @@ async fn many() {
         proxy.reset_once();
     }
     channel_up(&channels[4], 61).await;
-    crate::common::becomes_true("the tasks are as many as before", || tasks() <= warm).await;
+    becomes_true("the tasks are as many as before", || tasks() <= warm).await;
     assert_eq!(crate::common::sockets_to(proxy.port()), 1);
     proxy.set(Way::Reset);
     soon("the stop", managed.shutdown(Duration::ZERO)).await;
