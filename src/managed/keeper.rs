@@ -209,6 +209,7 @@ impl Keeper {
     }
 
     fn lost(&mut self, myself: &ActorRef<Order>, error: ConnectionError) {
+        metrics::count(metrics::MANAGED_LOST, 1, &[]);
         self.leaving.retain(ConnectionRef::is_running);
         self.leaving.extend(self.watched.take());
         let now = Instant::now();
@@ -236,9 +237,6 @@ impl Keeper {
 
     /// There is no connection now.
     fn go_on(&mut self, myself: &ActorRef<Order>, then: Then) {
-        if self.watched.is_some() {
-            metrics::count(metrics::MANAGED_LOST, 1, &[]);
-        }
         self.give_to_nobody();
         self.watched = None;
         let state = self.course.state();
