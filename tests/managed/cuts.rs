@@ -181,29 +181,30 @@ fn numbers(path: &std::path::Path) -> Vec<u64> {
 }
 
 async fn queued_casts() {
-    const BOUND: u64 = 50;
+    const BOUND: usize = 50;
+    const LAST: u64 = 50;
     let (sshd, proxy) = server().await;
     let file = sshd.directory().join("told");
     let (plan, _story) = Plan::new(&format!("exec cat >> '{}'", file.display()));
     let managed = manage(alert(&sshd, proxy.port()), spec()).await;
-    let channel = managed.supervise(plan.spec().queue(BOUND as usize)).await.unwrap();
+    let channel = managed.supervise(plan.spec().queue(BOUND)).await.unwrap();
     channel_up(&channel, 1).await;
     channel.cast(Say::Tell(0)).unwrap();
     becomes_true("the first is there", || numbers(&file) == [0]).await;
     proxy.set(Way::Reset);
     becomes_true("the channel is not up", || !channel.state().is_up()).await;
-    for line in 1..=BOUND {
+    for line in 1..=LAST {
         channel.cast(Say::Tell(line)).unwrap();
     }
-    for line in BOUND + 1..BOUND + 5 {
+    for line in LAST + 1..LAST + 5 {
         let error = channel.cast(Say::Tell(line)).unwrap_err();
-        assert!(matches!(error.reason, NotUp::QueueFull { bound } if bound == BOUND as usize));
+        assert!(matches!(error.reason, NotUp::QueueFull { bound } if bound == BOUND));
     }
-    assert_eq!(channel.info().queued, BOUND as usize);
+    assert_eq!(channel.info().queued, BOUND);
     proxy.set(Way::Open);
     channel_up(&channel, 2).await;
     channel.cast(Say::Tell(1_000)).unwrap();
-    let expected: Vec<u64> = (0..=BOUND).chain([1_000]).collect();
+    let expected: Vec<u64> = (0..=LAST).chain([1_000]).collect();
     becomes_true("all of it is there", || numbers(&file).len() >= expected.len()).await;
     assert_eq!(numbers(&file), expected);
     drop(managed);
