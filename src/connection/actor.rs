@@ -17,7 +17,7 @@ use crate::handle::msg::{AcceptCommand, ConnectionMsg, NoActor, OpenCommand};
 use crate::handle::roster::Parent;
 use crate::observe::{ConnectionInfo, Counters, Facts, Gauges, PhaseEvent};
 use crate::port::budget::{ChannelBudget, ConnectionBudget};
-use crate::port::{Keys, Port, PortSetup};
+use crate::port::{Identity, Keys, Port, PortSetup};
 use crate::transport::{OpenRefused, Transport, TransportEvent};
 use crate::wire::codes::DisconnectCode;
 use crate::wire::id::ChannelKey;
@@ -137,7 +137,7 @@ impl Actor for ConnectionActor {
             ConnectionMsg::GateShut | ConnectionMsg::Tick => state.tick(&myself),
             ConnectionMsg::KeepaliveAnswered => state.counters.keepalives_answered += 1,
             ConnectionMsg::Info(reply) => {
-                let _ = reply.send(state.info());
+                let _ = reply.send(state.info(myself.get_cell()));
             }
             ConnectionMsg::Rekey(done) => {
                 state.start_rekey(&myself, Some(done));
@@ -212,11 +212,13 @@ impl State {
             tokio::spawn(async move { command.start.refuse(error) });
             return;
         }
-        let OpenCommand { request, options, start } = command;
+        let OpenCommand { request, options, lineage, start } = command;
         let port = self.port(myself, &options);
         let key = port.key();
         self.counters.channels_opened += 1;
-        self.table.insert(Entry::new(Arc::clone(&port), request.channel_type(), start.behaviour()));
+        let identity = Identity { kind: request.channel_type(), behaviour: start.behaviour(), lineage };
+        port.notes().opened_for(&request);
+        self.table.insert(Entry::new(Arc::clone(&port), identity));
 
         let transport = Arc::clone(&self.args.transport);
         let down = Arc::clone(&self.args.down);
@@ -316,7 +318,8 @@ impl State {
         let AcceptCommand { kind, port, start, keeps } = command;
         let key = port.key();
         self.counters.channels_opened += 1;
-        let entry = Entry::new(Arc::clone(&port), kind, start.behaviour()).keeping(keeps);
+        let identity = Identity { kind, behaviour: start.behaviour(), lineage: None };
+        let entry = Entry::new(Arc::clone(&port), identity).keeping(keeps);
         self.table.insert(entry);
         let timeouts = self.handle_timeouts(&ChannelOptions::default());
         let parent = self.parent(myself);
@@ -476,11 +479,15 @@ impl State {
 
 /// What there is to see.
 impl State {
-    fn info(&self) -> ConnectionInfo {
+    fn info(&self, actor: ActorCell) -> ConnectionInfo {
+        if self.args.budget.is_shut() {
+            self.blame(0);
+        }
         let facts = &self.args.facts;
         let traffic = self.args.transport.traffic();
         let budget = &self.args.budget;
         ConnectionInfo {
+            actor,
             phase: self.phase,
             peer_version: facts.peer_version.clone(),
             algorithms: facts.algorithms.clone(),
@@ -501,6 +508,12 @@ impl State {
                 requests_refused: self.args.gauges.requests_refused(),
                 ..self.counters
             },
+            inbound_budget: budget.limit(),
+            outbound: self.args.transport.outbound(),
+            pause: budget.pause(),
+            rekeying: self.rekeying.as_ref().map(|rekeying| rekeying.since.elapsed()),
+            silence: self.keepalive.silence(),
+            time_left: self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())),
             channels: self.table.info(),
         }
     }

@@ -11,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 use super::msg::ConnectionMsg;
 use crate::connect_error::ConnectError;
 use crate::error::{ConnectionError, Phase};
-use crate::observe::{ConnectionInfo, Facts, PhaseEvent};
+use crate::observe::{ConnectionInfo, Facts, PhaseEvent, WatchList};
 
 /// Makes one more connection to the same target, for isolated channels.
 pub(crate) type Redial =
@@ -32,6 +32,7 @@ pub(crate) struct Shared {
     facts: Arc<Facts>,
     phases: watch::Receiver<PhaseEvent>,
     redial: Option<Redial>,
+    watched: WatchList,
 }
 
 impl Drop for Shared {
@@ -57,7 +58,7 @@ impl ConnectionRef {
         phases: watch::Receiver<PhaseEvent>,
         redial: Option<Redial>,
     ) -> Self {
-        let shared = Shared { actor: actor.clone(), facts, phases, redial };
+        let shared = Shared { actor: actor.clone(), facts, phases, redial, watched: WatchList::default() };
         Self { actor, shared: Arc::new(shared) }
     }
 
@@ -77,6 +78,11 @@ impl ConnectionRef {
 
     pub(crate) fn redial(&self) -> Option<&Redial> {
         self.shared.redial.as_ref()
+    }
+
+    /// The supervised channels that were declared on it.
+    pub(crate) fn watched(&self) -> &WatchList {
+        &self.shared.watched
     }
 
     /// The connection's error when it is down; `Closed` while it is not.
