@@ -4,7 +4,7 @@
 //! One lock, held for a look or a change and never while anything is waited for or code of users runs.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -12,7 +12,7 @@ use super::course::{Course, Tally};
 use super::state::{ManagedInfo, ManagedState};
 use crate::error::{ConnectionError, Phase};
 use crate::handle::ConnectionRef;
-use crate::observe::PhaseEvent;
+use crate::observe::{PhaseEvent, Watched};
 use crate::supervised::{Admission, Admitted};
 
 pub(super) struct Grounds {
@@ -45,6 +45,8 @@ struct Declared {
     /// It has asked for a connection before.
     has_asked: bool,
     waits: Option<oneshot::Sender<Admitted>>,
+    /// The channel, for those who look.
+    watched: Option<Weak<dyn Watched>>,
 }
 
 /// Whose turn is next.
@@ -123,6 +125,27 @@ impl Grounds {
         inner.next += 1;
         inner.declared.insert(number, Declared::default());
         number
+    }
+
+    /// The channel can be looked at.
+    pub(super) fn list(&self, number: u64, channel: Weak<dyn Watched>) {
+        if let Some(declared) = self.lock().declared.get_mut(&number) {
+            declared.watched = Some(channel);
+        }
+    }
+
+    /// The channels there are, in the order of declaration.
+    pub(super) fn watched(&self) -> Vec<Arc<dyn Watched>> {
+        self.lock().declared.values().filter_map(|declared| declared.watched.as_ref()?.upgrade()).collect()
+    }
+
+    /// What a channel with this number waits for.
+    pub(super) fn waits_for(&self) -> String {
+        let state = self.state();
+        match &state {
+            ManagedState::Up { .. } => "its turn: those that were declared before are starting".to_owned(),
+            _ => format!("the connection: {}", state.now()),
+        }
     }
 
     /// The channel is over.
