@@ -39,3 +39,59 @@ impl Observe for ConnectionRef {
         self.tree().boxed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use ractor::{Actor, ActorProcessingErr, ActorRef};
+    use tokio::sync::watch;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::error::Phase;
+    use crate::handle::msg::ConnectionMsg;
+    use crate::observe::{ANSWER_LIMIT, Facts, Group, PhaseEvent};
+
+    /// Takes a message and never comes back from it.
+    struct Stuck;
+
+    impl Actor for Stuck {
+        type Msg = ConnectionMsg;
+        type State = ();
+        type Arguments = ();
+
+        async fn pre_start(&self, _: ActorRef<Self::Msg>, (): ()) -> Result<(), ActorProcessingErr> {
+            Ok(())
+        }
+
+        async fn handle(
+            &self,
+            _: ActorRef<Self::Msg>,
+            _message: Self::Msg,
+            (): &mut (),
+        ) -> Result<(), ActorProcessingErr> {
+            std::future::pending().await
+        }
+    }
+
+    async fn stuck() -> (ConnectionRef, watch::Sender<PhaseEvent>) {
+        let (actor, _) = Actor::spawn(None, Stuck, ()).await.unwrap();
+        let (phases, phase) = watch::channel(PhaseEvent::new(Phase::Up));
+        let facts = Facts { user: "somebody".to_owned(), ..Facts::default() };
+        (ConnectionRef::new(actor, Arc::new(facts), phase, None), phases)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_that_do_not_answer_are_shown_as_that_and_all_at_once() {
+        let (one, _phases_of_one) = stuck().await;
+        let (two, _phases_of_two) = stuck().await;
+        let began = Instant::now();
+        let tree = Group::new("both").with(one).with(two).tree().await;
+        assert_eq!(began.elapsed(), ANSWER_LIMIT);
+        for node in &tree.children {
+            assert_eq!((node.name.as_str(), node.state.as_str()), ("somebody", "did not answer within 1 s"));
+            assert_eq!(node.stuck, ["did not answer within 1 s"]);
+        }
+    }
+}

@@ -119,12 +119,6 @@ impl Used {
     pub(crate) const fn new(used: usize, limit: usize) -> Self {
         Self { used, limit }
     }
-
-    /// Whether nothing is left.
-    #[must_use]
-    pub const fn is_up(&self) -> bool {
-        self.used >= self.limit
-    }
 }
 
 /// A time in which a connection does not read, because too much is unread.

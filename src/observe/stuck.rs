@@ -97,6 +97,12 @@ impl ChannelInfo {
         });
     }
 
+    /// Whether the next packet is more than the connection has room for.
+    fn waits_for_the_stream(&self) -> bool {
+        let next = usize::try_from(self.send_window.unwrap_or(0)).unwrap_or(usize::MAX).min(self.queued);
+        next > 0 && self.outbound.is_some_and(|outbound| outbound.used.saturating_add(next) > outbound.limit)
+    }
+
     fn output(&self, why: &mut Vec<String>) {
         if self.state == ChannelState::Opening {
             return;
@@ -108,7 +114,7 @@ impl ChannelInfo {
             format!("{before}the transport has not taken a message for {time}")
         } else if self.send_window == Some(0) {
             format!("{before}the peer's window is empty: it has not read for {time} while {queued} wait to be sent")
-        } else if self.outbound.is_some_and(|outbound| outbound.is_up()) {
+        } else if self.waits_for_the_stream() {
             format!(
                 "{before}the connection's byte stream takes nothing: {queued} have waited to be sent for {time}"
             )
@@ -159,8 +165,9 @@ impl ConnectionInfo {
                 silence.asked
             ));
         }
-        if let Some(outbound) = self.outbound.filter(|outbound| outbound.is_up())
-            && let Some(time) = long(self.channels.iter().filter_map(|channel| channel.standing).max())
+        let waiting = self.channels.iter().filter(|channel| channel.waits_for_the_stream());
+        if let Some(outbound) = self.outbound
+            && let Some(time) = long(waiting.filter_map(|channel| channel.standing).max())
         {
             let used = words::size(outbound.used);
             why.push(format!("the byte stream takes nothing: {used} have waited to be written for {time}"));
