@@ -169,6 +169,7 @@ impl<C: Behaviour<R>, R: Role> ChannelContext<C, R> {
 
     /// Stops this channel when `owner` ends, as if it were linked to it.
     pub fn close_with(&mut self, owner: &ActorCell) {
+        self.handle.port().notes().owned_by(owner.get_id());
         self.owners.push(Watch::new(self.myself.get_cell(), owner.clone()));
         if owner.get_status() >= ActorStatus::Stopping {
             self.myself().stop("its owner has ended");

@@ -2,14 +2,13 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::role::{ClientSide, Role, ServerSide};
 use crate::error::{CloseReason, RequestError, SendError, SendErrorKind};
-use crate::observe::ChannelCounters;
+use crate::observe::ChannelInfo;
 use crate::port::{Outgoing, Port};
 use crate::wire::codes::DataType;
 use crate::wire::id::ChannelKey;
@@ -124,18 +123,13 @@ impl<R: Role> ChannelHandle<R> {
 
     /// What there is to see of the channel at this moment, as OTP's `channel_info`.
     #[must_use]
-    pub fn info(&self) -> ChannelCounters {
-        let budget = self.port.inbox.budget();
-        ChannelCounters {
-            id: self.port.key(),
-            bytes_in: self.port.counters.bytes_in.load(Ordering::Relaxed),
-            bytes_out: self.port.counters.bytes_out.load(Ordering::Relaxed),
-            unread: budget.held(),
-            receive_budget: budget.budget(),
-            queued: self.port.outbox.bytes(),
-            idle: self.port.idle(),
-            closed: self.port.outbox.closed(),
-        }
+    pub fn info(&self) -> ChannelInfo {
+        self.port.look()
+    }
+
+    /// What runs on it, as in [`ChannelInfo::command`].
+    pub(crate) fn command(&self) -> Option<Arc<str>> {
+        self.port.notes().command()
     }
 
     /// Why the channel is closed; `None` while it can send.

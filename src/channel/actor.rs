@@ -19,6 +19,7 @@ use crate::behaviour::{Behaviour, ChannelContext, ChannelHandle, ChannelRef, Han
 use crate::config::WindowAdjust;
 use crate::error::{BoxError, CloseReason, OpenError, StopReason};
 use crate::handle::roster::Roster;
+use crate::observe::Callback;
 use crate::port::Port;
 use crate::port::event::ChannelMsg;
 use crate::port::inbox::{Arrived, Notice};
@@ -101,6 +102,7 @@ impl<C: Behaviour<R>, R: Role> Actor for ChannelActor<C, R> {
         args: Self::Arguments,
     ) -> Result<Self::State, ActorProcessingErr> {
         args.roster.enter(myself.get_id(), args.port.key());
+        args.port.notes().run_by(myself.get_cell());
         let ctx = ChannelContext::new(Arc::clone(&args.port), args.timeouts, args.adjust, myself);
         Ok(State {
             behaviour: Some(args.behaviour),
@@ -148,7 +150,9 @@ impl<C: Behaviour<R>, R: Role> Actor for ChannelActor<C, R> {
 impl<C: Behaviour<R>, R: Role> State<C, R> {
     async fn begin(&mut self, myself: &ActorRef<ActorMsg<C::Msg>>) -> Result<(), ActorProcessingErr> {
         let Some(behaviour) = &mut self.behaviour else { return Ok(()) };
+        enter(&self.port, Callback::Init, Instant::now());
         let outcome = guard("init", behaviour.init(&mut self.ctx)).await;
+        self.port.notes().leave();
         if let Err(reason) = outcome {
             if let Some(opened) = self.opened.take() {
                 let _ = opened.send(Err(OpenError::Init(reason.to_string().into())));
@@ -194,11 +198,13 @@ impl<C: Behaviour<R>, R: Role> State<C, R> {
     async fn take_turn(&mut self, myself: &ActorRef<ActorMsg<C::Msg>>) -> Result<(), StopReason> {
         let mut bytes = 0;
         let began = Instant::now();
+        let mut now = began;
         for _ in 0..TURN_EVENTS {
             let Some(arrived) = self.next_event() else { return Ok(()) };
             bytes += arrived.msg.payload_len();
-            self.deliver(arrived).await?;
-            if bytes >= TURN_BYTES || began.elapsed() >= TURN_TIME {
+            self.deliver(arrived, now).await?;
+            now = Instant::now();
+            if bytes >= TURN_BYTES || now - began >= TURN_TIME {
                 break;
             }
         }
@@ -214,19 +220,20 @@ impl<C: Behaviour<R>, R: Role> State<C, R> {
         let next = self.port.inbox.pop_unless_data();
         if next.is_none() && !self.port.inbox.is_empty() {
             self.withholding = true;
+            self.port.notes().withholds(true);
             self.ctx.ask_for_room();
         }
         next
     }
 
-    async fn deliver(&mut self, arrived: Arrived) -> Result<(), StopReason> {
+    async fn deliver(&mut self, arrived: Arrived, now: Instant) -> Result<(), StopReason> {
         let Arrived { msg, charge } = arrived;
         let closed = match &msg {
             ChannelMsg::Closed { reason } => Some(reason.clone()),
             _ => None,
         };
         self.ctx.begin_event(charge, wants_reply(&msg));
-        let next = self.ssh_message(msg).await;
+        let next = self.ssh_message(msg, now).await;
         self.ctx.end_event();
         match closed {
             Some(reason) => next.and(Err(StopReason::Closed(reason))),
@@ -234,25 +241,31 @@ impl<C: Behaviour<R>, R: Role> State<C, R> {
         }
     }
 
-    async fn ssh_message(&mut self, msg: ChannelMsg) -> Result<Next, StopReason> {
+    async fn ssh_message(&mut self, msg: ChannelMsg, now: Instant) -> Result<Next, StopReason> {
         let Some(behaviour) = &mut self.behaviour else { return Ok(Next::Continue) };
-        guard("handle_ssh_msg", behaviour.handle_ssh_msg(msg, &mut self.ctx)).await
+        enter(&self.port, Callback::HandleSshMsg, now);
+        let next = guard("handle_ssh_msg", behaviour.handle_ssh_msg(msg, &mut self.ctx)).await;
+        self.port.notes().leave();
+        next
     }
 
     async fn user_message(&mut self, msg: C::Msg) -> Result<(), StopReason> {
         let Some(behaviour) = &mut self.behaviour else { return Ok(()) };
+        enter(&self.port, Callback::HandleMsg, Instant::now());
         let next = guard("handle_msg", behaviour.handle_msg(msg, &mut self.ctx)).await;
+        self.port.notes().leave();
         self.ctx.end_turn();
         next.and_then(stop_if_asked)
     }
 
     async fn room(&mut self, myself: &ActorRef<ActorMsg<C::Msg>>) -> Result<(), StopReason> {
         if self.ctx.take_ready() {
-            let next = self.ssh_message(ChannelMsg::ReadyToSend).await;
+            let next = self.ssh_message(ChannelMsg::ReadyToSend, Instant::now()).await;
             self.ctx.end_turn();
             next.and_then(stop_if_asked)?;
         }
         if std::mem::take(&mut self.withholding) {
+            self.port.notes().withholds(false);
             self.take_turn(myself).await?;
         }
         Ok(())
@@ -284,12 +297,19 @@ impl<C: Behaviour<R>, R: Role> State<C, R> {
             }
             _ => self.port.finish(),
         }
+        enter(&self.port, Callback::Terminate, Instant::now());
         let farewell = behaviour.terminate(reason.clone(), &mut self.ctx);
         if let Err(panic) = AssertUnwindSafe(farewell).catch_unwind().await {
             tracing::error!(channel = %self.port.key(), message = panic_text(&*panic), "terminate panicked");
         }
+        self.port.notes().leave();
         self.port.set_exit(reason);
     }
+}
+
+/// Notes that a callback begins.
+fn enter(port: &Port, callback: Callback, now: Instant) {
+    port.notes().enter(callback, port.gauges(), now);
 }
 
 const fn stop_if_asked(next: Next) -> Result<(), StopReason> {

@@ -10,6 +10,7 @@ use crate::config::{ChannelOptions, SlowConsumer};
 use crate::error::{OpenError, Phase};
 use crate::handle::ConnectionRef;
 use crate::handle::msg::{ConnectionMsg, OpenCommand};
+use crate::observe::Lineage;
 use crate::wire::open::OpenRequest;
 
 /// # Channels
@@ -40,9 +41,20 @@ impl ConnectionRef {
         options: ChannelOptions,
         behaviour: C,
     ) -> Result<ChannelRef<C>, OpenError> {
+        self.open_as(request, options, behaviour, None).await
+    }
+
+    /// As [`open_channel`](Self::open_channel), as an incarnation of a supervised channel.
+    pub(crate) async fn open_as<C: ClientChannel>(
+        &self,
+        request: OpenRequest,
+        options: ChannelOptions,
+        behaviour: C,
+        lineage: Option<Lineage>,
+    ) -> Result<ChannelRef<C>, OpenError> {
         options.check()?;
         if options.slow_consumer != SlowConsumer::Isolate {
-            return self.open_here(request, options, behaviour).await;
+            return self.open_here(request, options, behaviour, lineage).await;
         }
         let Some(redial) = self.redial() else {
             return Err(OpenError::Isolate("this connection was made over a given stream".into()));
@@ -50,7 +62,7 @@ impl ConnectionRef {
         self.may_open()?;
         let own = redial().await.map_err(|e| OpenError::Isolate(e.to_string().into()))?;
         self.may_open()?;
-        let channel = own.open_here(request, options, behaviour).await?;
+        let channel = own.open_here(request, options, behaviour, lineage).await?;
         self.takes_along(own, &channel);
         Ok(channel)
     }
@@ -90,11 +102,12 @@ impl ConnectionRef {
         request: OpenRequest,
         options: ChannelOptions,
         behaviour: C,
+        lineage: Option<Lineage>,
     ) -> Result<ChannelRef<C>, OpenError> {
         let (tx, rx) = oneshot::channel();
         let adjust = options.window_adjust;
         let start = Box::new(Starter { behaviour, adjust, opened: Some(tx) });
-        self.tell(ConnectionMsg::Open(OpenCommand { request, options, start }))?;
+        self.tell(ConnectionMsg::Open(OpenCommand { request, options, lineage, start }))?;
         match rx.await {
             Ok(opened) => opened.map(Unclaimed::claim),
             // Nobody is left to answer: the channel's actor was killed in `init`, or the connection is gone.

@@ -19,7 +19,7 @@ use crate::metrics::{ConnectionMeter, Side};
 use crate::observe::{ConnectionInfo, Counters, Facts, Gauges, PhaseEvent};
 use crate::port::budget::{ChannelBudget, ConnectionBudget};
 use crate::port::outbox::Outgoing;
-use crate::port::{Keys, Port, PortSetup};
+use crate::port::{Identity, Keys, Port, PortSetup};
 use crate::transport::{OpenRefused, Transport, TransportEvent};
 use crate::wire::codes::DisconnectCode;
 use crate::wire::id::ChannelKey;
@@ -148,7 +148,7 @@ impl Actor for ConnectionActor {
             ConnectionMsg::GateShut | ConnectionMsg::Tick => state.tick(&myself),
             ConnectionMsg::KeepaliveAnswered => state.counters.keepalives_answered += 1,
             ConnectionMsg::Info(reply) => {
-                let _ = reply.send(state.info());
+                let _ = reply.send(state.info(myself.get_cell()));
             }
             ConnectionMsg::Rekey(done) => {
                 state.start_rekey(&myself, Some(done));
@@ -223,12 +223,14 @@ impl State {
             tokio::spawn(async move { command.start.refuse(error) });
             return;
         }
-        let OpenCommand { request, options, start } = command;
+        let OpenCommand { request, options, lineage, start } = command;
         let port = self.port(myself, &options);
         let key = port.key();
         self.counters.channels_opened += 1;
         let (kind, behaviour) = (request.channel_type(), start.behaviour());
-        self.table.insert(Entry::new(Arc::clone(&port), kind, behaviour));
+        let identity = Identity { kind, behaviour, lineage };
+        port.notes().opened_for(&request);
+        self.table.insert(Entry::new(Arc::clone(&port), identity));
 
         let (transport, side) = (Arc::clone(&self.args.transport), self.args.side);
         let down = Arc::clone(&self.args.down);
@@ -332,7 +334,8 @@ impl State {
         let key = port.key();
         self.counters.channels_opened += 1;
         let behaviour = start.behaviour();
-        let entry = Entry::new(Arc::clone(&port), kind, behaviour).keeping(keeps);
+        let identity = Identity { kind, behaviour, lineage: None };
+        let entry = Entry::new(Arc::clone(&port), identity).keeping(keeps);
         self.table.insert(entry);
         let timeouts = self.handle_timeouts(&ChannelOptions::default());
         let parent = self.parent(myself, (key, kind, behaviour));
@@ -534,9 +537,14 @@ impl State {
         }
     }
 
-    fn info(&self) -> ConnectionInfo {
+    fn info(&self, actor: ActorCell) -> ConnectionInfo {
+        if self.args.budget.is_shut() {
+            self.blame(0);
+        }
         let facts = &self.args.facts;
+        let budget = &self.args.budget;
         ConnectionInfo {
+            actor,
             phase: self.phase,
             peer_version: facts.peer_version.clone(),
             algorithms: facts.algorithms.clone(),
@@ -548,6 +556,12 @@ impl State {
             uptime: self.epoch.elapsed(),
             idle: self.args.gauges.idle(),
             counters: self.counted(),
+            inbound_budget: budget.limit(),
+            outbound: self.args.transport.outbound(),
+            pause: budget.pause(),
+            rekeying: self.rekeying.as_ref().map(|rekeying| rekeying.since.elapsed()),
+            silence: self.keepalive.silence(),
+            time_left: self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())),
             channels: self.table.info(),
         }
     }

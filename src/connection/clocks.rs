@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::config::{Keepalive, LifeLimits, RekeyLimit};
 use crate::error::ConnectionError;
+use crate::observe::Silence;
 use crate::transport::Traffic;
 
 /// As good as never.
@@ -42,6 +43,11 @@ pub(super) enum KeepaliveStep {
 impl KeepaliveClock {
     pub(super) const fn new(config: Keepalive, now: Instant) -> Self {
         Self { config, heard_bytes: 0, silent_since: now, asked: 0 }
+    }
+
+    /// The silence of a peer that was asked for a sign of life.
+    pub(super) fn silence(&self) -> Option<Silence> {
+        (self.asked > 0).then(|| Silence::new(self.silent_since.elapsed(), self.asked))
     }
 
     /// `deaf` is whether we ourselves do not read: then silence means nothing.

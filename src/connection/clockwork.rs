@@ -189,6 +189,15 @@ impl State {
         }
     }
 
+    /// Notes for those who look who keeps reading stopped, and how many more pauses that made.
+    pub(super) fn blame(&self, pauses: u64) {
+        let culprit = self.table.greediest();
+        if let Some(culprit) = culprit {
+            culprit.notes().causes_pauses(pauses);
+        }
+        self.args.budget.blame(culprit.map(|culprit| culprit.key()));
+    }
+
     /// Ends a channel that has held up the connection for the stall timeout in total, and took less than its receive
     /// budget meanwhile.
     ///
@@ -203,7 +212,9 @@ impl State {
             return None;
         }
         let pauses = self.args.budget.pauses();
-        let went_on = pauses != std::mem::replace(&mut self.pauses_seen, pauses);
+        let before = std::mem::replace(&mut self.pauses_seen, pauses);
+        let went_on = pauses != before;
+        self.blame(pauses.saturating_sub(before));
         let moves = went_on && self.table.len() == 1;
         let part = (self.args.budget.low_mark() / self.table.len().max(1)).max(1);
         for entry in self.table.iter_mut() {
@@ -213,12 +224,13 @@ impl State {
                 entry.forgive();
                 continue;
             }
-            entry.held_up += passed;
-            if entry.held_up >= timeout {
+            let held_up = entry.port.notes().held_up() + passed;
+            entry.port.notes().set_held_up(held_up);
+            if held_up >= timeout {
                 tracing::warn!(channel = %entry.port.key(), held, "ending a channel that holds up its connection");
                 self.counters.stalled += 1;
                 self.args.gauges.stall();
-                entry.held_up = Duration::ZERO;
+                entry.port.notes().set_held_up(Duration::ZERO);
                 entry.port.abort(CloseReason::Stalled { held, after: timeout });
             }
         }

@@ -11,18 +11,14 @@ use std::time::Duration;
 use ractor::ActorId;
 
 use crate::handle::roster::Roster;
-use crate::observe::{ChannelInfo, ChannelState};
-use crate::port::Port;
+use crate::observe::ChannelInfo;
+use crate::port::{Identity, Port};
 use crate::wire::id::ChannelKey;
 
 /// One channel.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) port: Arc<Port>,
-    pub(super) kind: &'static str,
-    pub(super) behaviour: &'static str,
-    /// For how long it has held up the connection in total.
-    pub(super) held_up: Duration,
     /// Bytes its consumer had taken when that was last counted from nothing.
     taken: u64,
     /// The actor has ended, or there will be none.
@@ -34,17 +30,9 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) const fn new(port: Arc<Port>, kind: &'static str, behaviour: &'static str) -> Self {
-        Self {
-            port,
-            kind,
-            behaviour,
-            held_up: Duration::ZERO,
-            taken: 0,
-            actor_gone: false,
-            overdue: false,
-            _keeps: None,
-        }
+    pub(super) fn new(port: Arc<Port>, identity: Identity) -> Self {
+        port.notes().is(identity);
+        Self { port, taken: 0, actor_gone: false, overdue: false, _keeps: None }
     }
 
     /// What is dropped when both the channel and its actor have ended.
@@ -60,35 +48,13 @@ impl Entry {
 
     /// Counts from nothing.
     pub(super) fn forgive(&mut self) {
-        self.held_up = Duration::ZERO;
+        self.port.notes().set_held_up(Duration::ZERO);
         self.taken = self.taken();
     }
 
     fn taken(&self) -> u64 {
         let arrived = self.port.counters.bytes_in.load(Ordering::Relaxed);
         arrived.saturating_sub(self.port.inbox.budget().held() as u64)
-    }
-
-    fn info(&self, runs: bool) -> ChannelInfo {
-        let state = match (runs, self.actor_gone || self.port.is_gone()) {
-            (_, true) => ChannelState::Closing,
-            (true, false) => ChannelState::Open,
-            (false, false) => ChannelState::Opening,
-        };
-        let budget = self.port.inbox.budget();
-        ChannelInfo {
-            id: self.port.key(),
-            kind: self.kind,
-            state,
-            behaviour: self.behaviour,
-            bytes_in: self.port.counters.bytes_in.load(Ordering::Relaxed),
-            bytes_out: self.port.counters.bytes_out.load(Ordering::Relaxed),
-            unread: budget.held(),
-            receive_budget: budget.budget(),
-            queued: self.port.outbox.bytes(),
-            idle: self.port.idle(),
-            held_up: self.held_up,
-        }
     }
 }
 
@@ -135,13 +101,18 @@ impl Table {
         self.entries.values_mut()
     }
 
+    /// Who holds most of what is unread.
+    pub(super) fn greediest(&self) -> Option<&Arc<Port>> {
+        let held = |port: &&Arc<Port>| port.inbox.budget().held();
+        self.entries.values().map(|entry| &entry.port).max_by_key(held).filter(|port| held(port) > 0)
+    }
+
     pub(super) fn ports(&self) -> Vec<Arc<Port>> {
         self.entries.values().map(|entry| Arc::clone(&entry.port)).collect()
     }
 
     pub(super) fn info(&self) -> Vec<ChannelInfo> {
-        let running = self.roster.running();
-        self.entries.iter().map(|(key, entry)| entry.info(running.contains(key))).collect()
+        self.entries.values().map(|entry| entry.port.look()).collect()
     }
 
     /// There is no actor for the channel, or no longer. True when the entry has left the table.

@@ -11,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 use super::msg::ConnectionMsg;
 use crate::connect_error::ConnectError;
 use crate::error::{ConnectionError, Phase};
-use crate::observe::{ConnectionInfo, Facts, PhaseEvent};
+use crate::observe::{ConnectionInfo, Facts, PhaseEvent, WatchList};
 
 /// Makes one more connection to the same target, for isolated channels.
 pub(crate) type Redial =
@@ -34,6 +34,7 @@ pub(crate) struct Shared {
     redial: Option<Redial>,
     /// How many connections were made for isolated channels of this one and are not gone.
     isolated: Arc<watch::Sender<usize>>,
+    watched: WatchList,
 }
 
 /// One connection of an isolated channel; dropped when that connection is gone.
@@ -68,7 +69,8 @@ impl ConnectionRef {
         phases: watch::Receiver<PhaseEvent>,
         redial: Option<Redial>,
     ) -> Self {
-        let shared = Shared { actor: actor.clone(), facts, phases, redial, isolated: Arc::default() };
+        let (isolated, watched) = (Arc::default(), WatchList::default());
+        let shared = Shared { actor: actor.clone(), facts, phases, redial, isolated, watched };
         Self { actor, shared: Arc::new(shared) }
     }
 
@@ -101,6 +103,11 @@ impl ConnectionRef {
     pub(crate) async fn nothing_left(&self) {
         let _ = self.actor.wait(None).await;
         let _ = self.shared.isolated.subscribe().wait_for(|isolated| *isolated == 0).await;
+    }
+
+    /// The supervised channels that were declared on it.
+    pub(crate) fn watched(&self) -> &WatchList {
+        &self.shared.watched
     }
 
     /// The connection's error when it is down; `Closed` while it is not.

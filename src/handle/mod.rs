@@ -1,6 +1,7 @@
 //! The address of a connection actor, and what can be sent to it.
 
 pub(crate) mod connection_ref;
+mod look;
 pub(crate) mod msg;
 pub(crate) mod roster;
 pub(crate) mod route;

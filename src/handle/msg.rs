@@ -12,7 +12,7 @@ use super::roster::Parent;
 use crate::behaviour::HandleTimeouts;
 use crate::config::ChannelOptions;
 use crate::error::{ConnectionError, OpenError};
-use crate::observe::ConnectionInfo;
+use crate::observe::{ConnectionInfo, Lineage};
 use crate::port::Port;
 use crate::transport::{OpenRefused, TransportEvent};
 use crate::wire::id::ChannelKey;
@@ -41,6 +41,8 @@ pub(crate) trait StartChannel: Send {
 pub(crate) struct OpenCommand {
     pub(crate) request: OpenRequest,
     pub(crate) options: ChannelOptions,
+    /// Which incarnation of a supervised channel it is.
+    pub(crate) lineage: Option<Lineage>,
     pub(crate) start: Box<dyn StartChannel>,
 }
 

@@ -3,7 +3,7 @@
 //! Written by each channel actor before it runs, read by the connection actor when one has ended: so nobody has to
 //! tell it of a start, and no end can come before its start.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ractor::{ActorCell, ActorId};
@@ -35,11 +35,6 @@ impl Roster {
     /// The channel's actor did not start after all.
     pub(crate) fn strike(&self, channel: ChannelKey) {
         self.lock().retain(|_, key| *key != channel);
-    }
-
-    /// The channels that have an actor.
-    pub(crate) fn running(&self) -> HashSet<ChannelKey> {
-        self.lock().values().copied().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<ActorId, ChannelKey>> {

@@ -1,6 +1,6 @@
 //! The place of one supervised channel on a managed connection.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use futures::future::BoxFuture;
 
@@ -9,6 +9,7 @@ use super::grounds::gone;
 use super::keeper::Order;
 use crate::error::ConnectionError;
 use crate::handle::ConnectionRef;
+use crate::observe::Watched;
 use crate::supervised::{Admission, IncarnationEnd, Place};
 
 /// Keeps its number in the order of declaration, and the managed connection from ending for want of an address.
@@ -44,6 +45,14 @@ impl Place for Berth {
 
     fn comes_back(&self) -> bool {
         true
+    }
+
+    fn waits_for(&self) -> Option<String> {
+        Some(self.address.grounds.waits_for())
+    }
+
+    fn list(&self, channel: Weak<dyn Watched>) {
+        self.address.grounds.list(self.number, channel);
     }
 
     fn escalate(&self, connection: &ConnectionRef, last: &IncarnationEnd) {

@@ -4,7 +4,7 @@
 //! One lock, held for a look or a change and never while anything is waited for or code of users runs.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -12,7 +12,7 @@ use super::course::{Course, Tally};
 use super::state::{ManagedInfo, ManagedState};
 use crate::error::{ConnectionError, Phase};
 use crate::handle::ConnectionRef;
-use crate::observe::PhaseEvent;
+use crate::observe::{PhaseEvent, Watched};
 use crate::supervised::{Admission, Admitted};
 
 pub(super) struct Grounds {
@@ -41,9 +41,19 @@ struct Live {
     settled: bool,
 }
 
+/// A supervised channel.
+#[derive(Default)]
+struct Declared {
+    at: At,
+    /// The channel, for those who look.
+    watched: Option<Weak<dyn Watched>>,
+}
+
 /// What a supervised channel is at.
-enum Declared {
+#[derive(Default)]
+enum At {
     /// It will ask for a connection soon.
+    #[default]
     New,
     /// It waits for its turn.
     Asks(oneshot::Sender<Admitted>),
@@ -53,7 +63,7 @@ enum Declared {
     Pauses,
 }
 
-impl Declared {
+impl At {
     const fn asks(&self) -> bool {
         matches!(self, Self::Asks(_))
     }
@@ -124,7 +134,7 @@ impl Grounds {
             uptime: tally.uptime + up_for.unwrap_or_default(),
             last: tally.last,
             channels: inner.declared.len(),
-            waiting: inner.declared.values().filter(|declared| declared.asks()).count(),
+            waiting: inner.declared.values().filter(|declared| declared.at.asks()).count(),
         }
     }
 
@@ -135,8 +145,29 @@ impl Grounds {
         let mut inner = self.lock();
         let number = inner.next;
         inner.next += 1;
-        inner.declared.insert(number, Declared::New);
+        inner.declared.insert(number, Declared::default());
         number
+    }
+
+    /// The channel can be looked at.
+    pub(super) fn list(&self, number: u64, channel: Weak<dyn Watched>) {
+        if let Some(declared) = self.lock().declared.get_mut(&number) {
+            declared.watched = Some(channel);
+        }
+    }
+
+    /// The channels there are, in the order of declaration.
+    pub(super) fn watched(&self) -> Vec<Arc<dyn Watched>> {
+        self.lock().declared.values().filter_map(|declared| declared.watched.as_ref()?.upgrade()).collect()
+    }
+
+    /// What a channel with this number waits for.
+    pub(super) fn waits_for(&self) -> String {
+        let state = self.state();
+        match &state {
+            ManagedState::Up { .. } => "its turn: those that were declared before are starting".to_owned(),
+            _ => format!("the connection: {}", state.now()),
+        }
     }
 
     /// The channel is over.
@@ -147,7 +178,7 @@ impl Grounds {
 
     /// The channel makes a pause, after which it asks again.
     pub(super) fn pauses(&self, number: u64) {
-        self.lock().declared.insert(number, Declared::Pauses);
+        self.lock().declared.entry(number).or_default().at = At::Pauses;
         self.changed.notify_one();
     }
 
@@ -164,11 +195,11 @@ impl Grounds {
             && live.connection.phase() == Phase::Up
         {
             live.reached = live.reached.max(number);
-            declared.insert(number, Declared::Busy);
+            declared.entry(number).or_default().at = At::Busy;
             return Admission::Now(Admitted { connection: live.connection.clone(), turn: None });
         }
         let (give, given) = oneshot::channel();
-        declared.insert(number, Declared::Asks(give));
+        declared.entry(number).or_default().at = At::Asks(give);
         drop(inner);
         self.changed.notify_one();
         Admission::Later(Box::pin(async move { given.await.ok() }))
@@ -207,13 +238,13 @@ impl Grounds {
             return Next::Over;
         };
         for (number, declared) in declared.range_mut(live.reached + 1..) {
-            match declared {
-                Declared::New => return Next::Nobody,
-                Declared::Busy => return Next::Held(*number),
-                Declared::Pauses => live.reached = *number,
-                Declared::Asks(_) => {
+            match &declared.at {
+                At::New => return Next::Nobody,
+                At::Busy => return Next::Held(*number),
+                At::Pauses => live.reached = *number,
+                At::Asks(_) => {
                     live.reached = *number;
-                    if let Declared::Asks(give) = std::mem::replace(declared, Declared::Busy) {
+                    if let At::Asks(give) = std::mem::replace(&mut declared.at, At::Busy) {
                         return Next::Give(give, live.connection.clone());
                     }
                 }
@@ -239,9 +270,9 @@ impl Grounds {
         self.states.send_replace(state);
         if over {
             let mut inner = self.lock();
-            let asking = inner.declared.values_mut().filter(|declared| declared.asks());
+            let asking = inner.declared.values_mut().filter(|declared| declared.at.asks());
             let waiting: Vec<_> =
-                asking.map(|declared| std::mem::replace(declared, Declared::Pauses)).collect();
+                asking.map(|declared| std::mem::replace(&mut declared.at, At::Pauses)).collect();
             drop(inner);
             drop(waiting);
         }

@@ -19,6 +19,7 @@ use crate::connect_error::ConnectError;
 use crate::error::OpenError;
 use crate::handle::ConnectionRef;
 use crate::handle::route::Route;
+use crate::observe::Watched;
 use crate::session::Command;
 use crate::supervised::{ChannelSpec, SupervisedRef, supervise};
 
@@ -139,6 +140,11 @@ impl ManagedRef {
     /// As [`ConnectionRef::subsystem`]; otherwise as [`command`](Self::command).
     pub fn subsystem(&self, name: impl Into<String>) -> Command {
         self.route().subsystem(name)
+    }
+
+    /// Its supervised channels, for those who look.
+    pub(super) fn watched(&self) -> Vec<Arc<dyn Watched>> {
+        self.address.grounds.watched()
     }
 
     fn route(&self) -> Route {

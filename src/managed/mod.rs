@@ -57,6 +57,7 @@ mod course;
 mod error;
 mod grounds;
 mod keeper;
+mod look;
 mod managed_ref;
 mod spec;
 mod state;

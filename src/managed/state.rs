@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::connect_error::ConnectError;
 use crate::error::{ConnectionError, Phase};
+use crate::observe::words;
 
 /// Why there is no connection any more, or none yet.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -92,6 +93,17 @@ impl ManagedState {
     #[must_use]
     pub const fn is_up(&self) -> bool {
         matches!(self, Self::Up { .. })
+    }
+
+    /// As it is displayed, with what is left of a pause instead of its length.
+    pub(super) fn now(&self) -> String {
+        match self {
+            Self::Backoff { attempt, at, why, .. } => {
+                let left = words::time(at.saturating_duration_since(Instant::now()));
+                format!("attempt {attempt} follows in {left}; {why}")
+            }
+            other => other.to_string(),
+        }
     }
 
     /// What those are told that wait for a connection, when none will come.

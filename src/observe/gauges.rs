@@ -34,9 +34,20 @@ impl Gauges {
 
     /// A channel was opened, has carried something, or is over. Says when, in milliseconds after the epoch.
     pub(crate) fn used(&self) -> u64 {
-        let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now = self.now();
         self.last_use.fetch_max(now, Ordering::Relaxed);
         now
+    }
+
+    /// This moment, in milliseconds after the epoch.
+    pub(crate) fn now(&self) -> u64 {
+        self.at(Instant::now())
+    }
+
+    /// A moment, in milliseconds after the epoch.
+    pub(crate) fn at(&self, moment: Instant) -> u64 {
+        let after = moment.saturating_duration_since(self.epoch);
+        u64::try_from(after.as_millis()).unwrap_or(u64::MAX >> 8)
     }
 
     /// For how long nothing was, after what happened so many milliseconds after the epoch.

@@ -1,9 +1,13 @@
 //! Snapshots of a connection and its channels, as OTP's `connection_info` and `channel_info` give them.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::error::{CloseReason, ConnectionError, Phase};
+use ractor::ActorCell;
+
+use super::channel::{ChannelInfo, Pause, Used};
+use crate::error::{ConnectionError, Phase};
 
 /// The algorithms in use (RFC 4253 section 7.1).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,6 +43,8 @@ pub(crate) struct Facts {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ConnectionInfo {
+    /// The connection actor.
+    pub actor: ActorCell,
     /// Where in its life it is.
     pub phase: Phase,
     /// The peer's identification string (RFC 4253 section 4.2).
@@ -61,6 +67,18 @@ pub struct ConnectionInfo {
     pub idle: Duration,
     /// What was counted so far.
     pub counters: Counters,
+    /// The bytes that may be received and not consumed, of all channels together; [`Counters::unread`] are.
+    pub inbound_budget: usize,
+    /// What was handed to the SSH library and not written to the byte stream yet; `None` for scripted connections.
+    pub outbound: Option<Used>,
+    /// Reading has stopped at this moment, because too much is unread.
+    pub pause: Option<Pause>,
+    /// For how long keys have been exchanged, when they are.
+    pub rekeying: Option<Duration>,
+    /// The peer is silent, and was asked for a sign of life.
+    pub silence: Option<Silence>,
+    /// When it is draining or closing: what is left of its grace or its close timeout.
+    pub time_left: Option<Duration>,
     /// Its channels, oldest first.
     pub channels: Vec<ChannelInfo>,
 }
@@ -101,56 +119,6 @@ pub struct Counters {
     pub keepalives_answered: u64,
 }
 
-/// A channel, at the moment its connection was asked.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct ChannelInfo {
-    /// Which one.
-    pub id: crate::wire::id::ChannelKey,
-    /// The channel type on the wire.
-    pub kind: &'static str,
-    /// Where in its life it is.
-    pub state: ChannelState,
-    /// The name of its behaviour's type.
-    pub behaviour: &'static str,
-    /// Payload bytes received.
-    pub bytes_in: u64,
-    /// Payload bytes sent.
-    pub bytes_out: u64,
-    /// Bytes received and not consumed, overhead included.
-    pub unread: usize,
-    /// Its receive budget.
-    pub receive_budget: usize,
-    /// Bytes queued for sending.
-    pub queued: usize,
-    /// How long ago something was last sent or received.
-    pub idle: Duration,
-    /// For how long it has held up the connection in total.
-    pub held_up: Duration,
-}
-
-/// A channel, at the moment its own address was asked. Its connection knows more: [`ChannelInfo`].
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct ChannelCounters {
-    /// Which one.
-    pub id: crate::wire::id::ChannelKey,
-    /// Payload bytes received.
-    pub bytes_in: u64,
-    /// Payload bytes sent.
-    pub bytes_out: u64,
-    /// Bytes received and not consumed, overhead included.
-    pub unread: usize,
-    /// Its receive budget.
-    pub receive_budget: usize,
-    /// Bytes queued for sending.
-    pub queued: usize,
-    /// How long ago something was last sent or received.
-    pub idle: Duration,
-    /// Why nothing can be sent any more; `None` while it can.
-    pub closed: Option<CloseReason>,
-}
-
 /// Where in its life a channel is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -159,8 +127,34 @@ pub enum ChannelState {
     Opening,
     /// Open.
     Open,
-    /// Its actor has ended; both CLOSE messages have not been exchanged yet.
+    /// One side has closed it, or its actor has ended; something of it is left.
     Closing,
+}
+
+impl fmt::Display for ChannelState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Opening => "opening",
+            Self::Open => "open",
+            Self::Closing => "closing",
+        })
+    }
+}
+
+/// A peer from which nothing comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Silence {
+    /// For how long nothing has come.
+    pub since: Duration,
+    /// How many keepalive questions were asked meanwhile.
+    pub asked: u32,
+}
+
+impl Silence {
+    pub(crate) const fn new(since: Duration, asked: u32) -> Self {
+        Self { since, asked }
+    }
 }
 
 /// A step in the life of a connection.

@@ -16,13 +16,16 @@
 
 use std::fmt;
 use std::mem;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::task::AtomicWaker;
 use tokio::time::Instant;
+
+use crate::observe::{Pause, Used};
+use crate::wire::id::ChannelKey;
 
 mod outbound;
 #[cfg(test)]
@@ -52,6 +55,8 @@ pub(crate) struct ConnectionBudget {
     low: usize,
     used: AtomicUsize,
     shut: AtomicBool,
+    /// Who was last found to keep reading stopped: the number of a channel, or 0.
+    culprit: AtomicU64,
     gate: Mutex<Gate>,
     waiter: AtomicWaker,
 }
@@ -81,6 +86,7 @@ impl ConnectionBudget {
             low: limit - (limit / 4).clamp(1, MAX_HYSTERESIS),
             used: AtomicUsize::new(0),
             shut: AtomicBool::new(false),
+            culprit: AtomicU64::new(0),
             gate: Mutex::default(),
             waiter: AtomicWaker::new(),
         })
@@ -131,7 +137,6 @@ impl ConnectionBudget {
     }
 
     /// The mark at which the gate shuts, in bytes.
-    #[cfg(test)]
     pub(crate) const fn limit(&self) -> usize {
         self.limit
     }
@@ -150,6 +155,24 @@ impl ConnectionBudget {
     pub(crate) fn shut_total(&self) -> Duration {
         let gate = self.lock();
         gate.shut_before + gate.shut_since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// Who keeps reading stopped, for those who look.
+    pub(crate) fn blame(&self, culprit: Option<ChannelKey>) {
+        self.culprit.store(culprit.map_or(0, ChannelKey::number), Ordering::Relaxed);
+    }
+
+    /// The pause of reading at this moment, if there is one.
+    pub(crate) fn pause(&self) -> Option<Pause> {
+        if !self.is_shut() {
+            return None;
+        }
+        let since = self.shut_since()?.elapsed();
+        let culprit = match self.culprit.load(Ordering::Relaxed) {
+            0 => None,
+            number => Some(ChannelKey::new(number)),
+        };
+        Some(Pause::new(since, culprit, Used::new(self.used(), self.limit)))
     }
 
     /// How often the gate has shut.
@@ -273,7 +296,6 @@ impl ChannelBudget {
     }
 
     /// The account of the whole connection.
-    #[cfg(test)]
     pub(crate) const fn connection(&self) -> &Arc<ConnectionBudget> {
         &self.connection
     }

@@ -147,6 +147,11 @@ impl Inbox {
         }
     }
 
+    /// How many events wait.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().queue.len()
+    }
+
     /// Whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().queue.is_empty()

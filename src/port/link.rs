@@ -3,12 +3,24 @@
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
+use crate::observe::Used;
 use crate::wire::codes::DataType;
 use crate::wire::request::ChannelRequest;
 
 /// The transport is gone, or has forgotten the channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LinkClosed;
+
+/// What the transport shows of one channel's windows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct LinkLook {
+    /// What the peer may still send, in bytes.
+    pub(crate) receive_window: Option<u64>,
+    /// What the peer lets us send in the next packet, in bytes.
+    pub(crate) send_window: Option<u64>,
+    /// What the whole connection has handed on and not written yet.
+    pub(crate) outbound: Option<Used>,
+}
 
 /// The sending half of one open channel, as the transport provides it.
 ///
@@ -38,6 +50,9 @@ pub(crate) trait Link: Send + Sync + 'static {
 
     /// Sends SSH_MSG_CHANNEL_EOF.
     fn send_eof(&self) -> BoxFuture<'_, Result<(), LinkClosed>>;
+
+    /// What is to be seen of the windows at this moment. Never waits.
+    fn look(&self) -> LinkLook;
 
     /// Sends SSH_MSG_CHANNEL_CLOSE and resolves when the peer has closed too, as far as the
     /// transport can see that.

@@ -10,12 +10,15 @@ pub(crate) mod event;
 pub(crate) mod inbox;
 pub(crate) mod keys;
 pub(crate) mod link;
+mod look;
+pub(crate) mod notes;
 pub(crate) mod outbox;
 pub(crate) mod state;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use keys::Keys;
-pub(crate) use link::{Link, LinkClosed};
+pub(crate) use link::{Link, LinkClosed, LinkLook};
+pub(crate) use notes::Identity;
 pub(crate) use outbox::Outgoing;
 pub(crate) use state::{Port, PortSetup};

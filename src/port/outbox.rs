@@ -3,11 +3,13 @@
 //!
 //! Also keeps the replies we wait for, first in, first out (RFC 4254 section 5.4).
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
 use crate::error::{CloseReason, SendErrorKind};
 use crate::wire::codes::DataType;
@@ -24,6 +26,25 @@ pub(crate) enum Outgoing {
     Reply { success: bool },
     Eof,
     Close,
+}
+
+/// A request that waits for its answer.
+#[derive(Debug)]
+struct Unanswered {
+    port: ReplyPort,
+    request: Cow<'static, str>,
+    since: Instant,
+}
+
+/// What there is to see of a queue.
+pub(crate) struct OutboxLook {
+    pub(crate) bytes: usize,
+    pub(crate) high_water: usize,
+    /// Whether anything has not left yet.
+    pub(crate) waits: bool,
+    /// The oldest request without an answer: its name, since when, and whether nobody waits for it any more.
+    pub(crate) awaited: Option<(Cow<'static, str>, Instant, bool)>,
+    pub(crate) closed: Option<CloseReason>,
 }
 
 #[derive(Debug, Default)]
@@ -43,7 +64,7 @@ struct State {
     /// The queue was cut off: CLOSE is what is left to send.
     close_due: bool,
     /// Requests that wait for an answer. A port whose receiver is gone swallows the late answer.
-    replies: VecDeque<ReplyPort>,
+    replies: VecDeque<Unanswered>,
     /// The channel actor wants to be told when there is room.
     wants_room: bool,
 }
@@ -112,9 +133,12 @@ impl Outbox {
     ) -> Result<bool, SendErrorKind> {
         let mut state = self.lock();
         let want_reply = reply.is_some();
+        let name = reply.is_some().then(|| request.known_name());
         let item = Outgoing::Request { request, want_reply };
         Self::admit(&state, &item)?;
-        state.replies.extend(reply);
+        if let (Some(port), Some(request)) = (reply, name) {
+            state.replies.push_back(Unanswered { port, request, since: Instant::now() });
+        }
         state.queue.push_back(item);
         Ok(!std::mem::replace(&mut state.driven, true))
     }
@@ -173,10 +197,10 @@ impl Outbox {
 
     /// The answer to the oldest request that waits for one. False when none does.
     pub(crate) fn reply(&self, success: bool) -> bool {
-        let port = self.lock().replies.pop_front();
-        let expected = port.is_some();
-        if let Some(port) = port {
-            let _ = port.send(success);
+        let answered = self.lock().replies.pop_front();
+        let expected = answered.is_some();
+        if let Some(answered) = answered {
+            let _ = answered.port.send(success);
         }
         expected
     }
@@ -218,9 +242,20 @@ impl Outbox {
         true
     }
 
-    /// Payload bytes that wait.
-    pub(crate) fn bytes(&self) -> usize {
-        self.lock().bytes
+    /// What there is to see at this moment.
+    pub(crate) fn look(&self) -> OutboxLook {
+        let state = self.lock();
+        let awaited = state
+            .replies
+            .front()
+            .map(|oldest| (oldest.request.clone(), oldest.since, oldest.port.is_closed()));
+        OutboxLook {
+            bytes: state.bytes,
+            high_water: self.high_water,
+            waits: state.holds_something(),
+            awaited,
+            closed: state.closed.clone(),
+        }
     }
 
     /// Why nothing can be sent any more.

@@ -24,6 +24,7 @@ use super::budget::ChannelBudget;
 use super::event::ChannelMsg;
 use super::inbox::{Inbox, Notice};
 use super::link::Link;
+use super::notes::Notes;
 use super::outbox::{Outbox, Outgoing};
 use crate::error::{CloseReason, ConnectionError, RequestError, SendErrorKind, StopReason};
 use crate::observe::Gauges;
@@ -80,6 +81,7 @@ pub(crate) struct Port {
     pub(crate) inbox: Inbox,
     pub(crate) outbox: Outbox,
     pub(crate) counters: PortCounters,
+    notes: Notes,
     link: OnceLock<Box<dyn Link>>,
     fail_over_budget: bool,
     close_timeout: Duration,
@@ -113,6 +115,7 @@ impl Port {
             inbox: Inbox::new(setup.budget),
             outbox: Outbox::new(setup.high_water),
             counters: PortCounters { last_activity: setup.gauges.used().into(), ..PortCounters::default() },
+            notes: Notes::new(&setup.gauges),
             link: OnceLock::new(),
             fail_over_budget: setup.fail_over_budget,
             close_timeout: setup.close_timeout,
@@ -136,6 +139,21 @@ impl Port {
         self.key
     }
 
+    /// What is noted for those who look.
+    pub(crate) const fn notes(&self) -> &Notes {
+        &self.notes
+    }
+
+    /// Of the connection.
+    pub(crate) fn gauges(&self) -> &Gauges {
+        &self.gauges
+    }
+
+    /// The way to the transport, once the peer has confirmed the open.
+    pub(super) fn link(&self) -> Option<&dyn Link> {
+        self.link.get().map(|link| &**link)
+    }
+
     // ---- the transport's side -------------------------------------------------------------------
 
     /// The open was confirmed: from now on the port can send.
@@ -151,6 +169,9 @@ impl Port {
         let len = msg.payload_len() as u64;
         self.counters.bytes_in.fetch_add(len, Ordering::Relaxed);
         self.touch();
+        if !msg.is_data() {
+            self.notes.is_asked(&msg);
+        }
         let taken = self.inbox.push(msg);
         let budget = self.inbox.budget();
         if taken
@@ -235,6 +256,7 @@ impl Port {
         if let Some(link) = self.link.get() {
             link.supports(&request).map_err(|what| RequestError::Unsupported { what })?;
         }
+        self.notes.asks(&request);
         match self.outbox.push_request(request, reply) {
             Ok(true) => self.drive(),
             Ok(false) => {}
@@ -364,6 +386,7 @@ impl Port {
         let _runtime = self.runtime.enter();
         let mut driver = Box::pin(Arc::clone(self).run());
         if driver.as_mut().now_or_never().is_none() {
+            self.notes.moves(self.gauges.now());
             self.runtime.spawn(driver);
         }
     }
@@ -424,7 +447,7 @@ impl Port {
                 while !data.is_empty() {
                     let sent = link.send_chunk(data_type, &mut data).await?;
                     self.counters.bytes_out.fetch_add(sent as u64, Ordering::Relaxed);
-                    self.touch();
+                    self.notes.moves(self.touch());
                     if self.outbox.sent(sent) {
                         self.inbox.tell(Notice::Room);
                     }
@@ -442,6 +465,7 @@ impl Port {
     async fn say_close(self: &Arc<Self>) {
         if !self.peer_closed.load(Ordering::Acquire) && self.link.get().is_some() {
             // In a task of its own: CLOSE goes out also when that takes longer than we wait for it.
+            self.notes.closes(&self.gauges);
             let port = Arc::clone(self);
             let closing = self.runtime.spawn(async move {
                 if let Some(link) = port.link.get() {
@@ -488,7 +512,10 @@ impl Port {
         self.departure.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn touch(&self) {
-        self.counters.last_activity.store(self.gauges.used(), Ordering::Relaxed);
+    /// Something was sent or received. Says when.
+    fn touch(&self) -> u64 {
+        let now = self.gauges.used();
+        self.counters.last_activity.store(now, Ordering::Relaxed);
+        now
     }
 }

@@ -17,7 +17,7 @@ use super::house::House;
 use super::listen::Socket;
 use super::login::LoginStats;
 use super::peer::FAR;
-use super::session::{Addresses, SessionId, SessionInfo};
+use super::session::{Addresses, Session, SessionId, SessionInfo};
 use super::tally::DaemonInfo;
 use super::tree::{DaemonActor, DaemonArgs, DaemonMsg};
 use crate::error::ConfigError;
@@ -180,6 +180,11 @@ impl DaemonRef {
     #[must_use]
     pub fn sessions(&self) -> Vec<SessionInfo> {
         self.shared.house.sessions.infos()
+    }
+
+    /// The connections there are, for those who look.
+    pub(super) fn live(&self) -> Vec<Arc<Session>> {
+        self.shared.house.sessions.live()
     }
 
     /// Ends a connection: as [`ConnectionRef::close`](crate::ConnectionRef::close) does, or, without a login, at once.

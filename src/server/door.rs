@@ -128,7 +128,7 @@ impl ConnectionDoor {
         if let Some(make) = &reception.router.session {
             let Login { user, peer, local, permissions } = reception.login.clone();
             let session = NewSession { user, peer, local, permissions };
-            return Reception::take_in(reception, make, session, "session", slot, Mode::Whole);
+            return Reception::take_in(reception, make, session, OpenRequest::Session, slot, Mode::Whole);
         }
         let (chosen, start) = oneshot::channel();
         let port = reception.port();
@@ -141,7 +141,7 @@ impl ConnectionDoor {
     fn direct(&self, request: OpenRequest, slot: Slot) -> Admission {
         let reception = &self.reception;
         let Login { user, peer, local, permissions } = reception.login.clone();
-        let kind = request.channel_type();
+        let asked = request.clone();
         match request {
             OpenRequest::DirectTcpip { host, port, originator_host, originator_port } => {
                 let Some(make) = &reception.router.direct_tcpip else { return PROHIBITED };
@@ -158,7 +158,7 @@ impl ConnectionDoor {
                     originator_host,
                     originator_port,
                 };
-                Reception::take_in(reception, make, open, kind, slot, Mode::Deaf)
+                Reception::take_in(reception, make, open, asked, slot, Mode::Deaf)
             }
             OpenRequest::DirectStreamlocal { path } => {
                 let Some(make) = &reception.router.direct_streamlocal else { return PROHIBITED };
@@ -166,7 +166,7 @@ impl ConnectionDoor {
                     return PROHIBITED;
                 }
                 let open = DirectStreamlocal { user, peer, local, permissions, path };
-                Reception::take_in(reception, make, open, kind, slot, Mode::Deaf)
+                Reception::take_in(reception, make, open, asked, slot, Mode::Deaf)
             }
             OpenRequest::Session => PROHIBITED,
         }
@@ -234,19 +234,28 @@ impl Reception {
         })
     }
 
+    fn port_for(&self, request: &OpenRequest) -> Arc<Port> {
+        let port = self.port();
+        port.notes().opened_for(request);
+        port
+    }
+
     /// Asks a route, and takes the channel in when it says yes, at once or later.
     fn take_in<T>(
         reception: &Arc<Self>,
         make: &Make<T>,
         asked: T,
-        kind: &'static str,
+        request: OpenRequest,
         slot: Slot,
         mode: Mode,
     ) -> Admission {
+        let kind = request.channel_type();
         match guarded(make, asked, reception.options.window_adjust) {
-            Made::Now(choice) => Admission::of(
-                choice.and_then(|start| reception.accept(kind, reception.port(), start, slot, mode)),
-            ),
+            Made::Now(choice) => {
+                Admission::of(choice.and_then(|start| {
+                    reception.accept(kind, reception.port_for(&request), start, slot, mode)
+                }))
+            }
             Made::Later(decision) => {
                 let reception = Arc::clone(reception);
                 Admission::Later(
@@ -256,8 +265,9 @@ impl Reception {
                         // Meanwhile the connection may have begun to end.
                         let choice =
                             choice.and_then(|start| if reception.is_up() { Ok(start) } else { Err(CLOSED) });
-                        let taken = choice
-                            .and_then(|start| reception.accept(kind, reception.port(), start, slot, mode));
+                        let taken = choice.and_then(|start| {
+                            reception.accept(kind, reception.port_for(&request), start, slot, mode)
+                        });
                         taken.inspect_err(|reason| reception.refuse_open(*reason))
                     }
                     .boxed(),

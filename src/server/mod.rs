@@ -15,6 +15,7 @@ mod hooks;
 mod house;
 mod listen;
 pub mod login;
+mod look;
 mod peer;
 mod permissions;
 mod request;

@@ -248,6 +248,8 @@ impl Peer<'_> {
         };
         let door = ConnectionDoor::new(reception, config.limits.max_channels);
         admitted.admit(Box::new(door));
-        Ok(ConnectionRef::new(actor, facts, phase, None))
+        let connection = ConnectionRef::new(actor, facts, phase, None);
+        self.session.is_up_as(&connection);
+        Ok(connection)
     }
 }

@@ -10,12 +10,19 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::error::{ConnectionError, Phase};
+use crate::handle::ConnectionRef;
 use crate::observe::{Gauges, PhaseEvent};
 use crate::transport::russh_server::{HandshakeError, Meter};
 
 /// Which connection of a daemon. Unique in the daemon's life, and growing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(u64);
+
+impl SessionId {
+    pub(super) const fn number(self) -> u64 {
+        self.0
+    }
+}
 
 impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -123,6 +130,8 @@ pub(super) struct Session {
     user: OnceLock<String>,
     pub(super) meter: Arc<Meter>,
     pub(super) gauges: Arc<Gauges>,
+    /// Once somebody has logged in.
+    connection: OnceLock<ConnectionRef>,
     kick: Notify,
 }
 
@@ -135,6 +144,16 @@ impl Session {
     pub(super) fn log_in(&self, user: &str) {
         let _ = self.user.set(user.to_owned());
         self.gauges.used();
+    }
+
+    /// The connection is up.
+    pub(super) fn is_up_as(&self, connection: &ConnectionRef) {
+        let _ = self.connection.set(connection.clone());
+    }
+
+    /// The connection that is up, or was.
+    pub(super) fn connection(&self) -> Option<&ConnectionRef> {
+        self.connection.get()
     }
 
     /// Resolves when it is to end.
@@ -202,6 +221,7 @@ impl Registry {
             user: OnceLock::new(),
             meter: Arc::default(),
             gauges: Arc::new(Gauges::new()),
+            connection: OnceLock::new(),
             kick: Notify::new(),
         });
         entries.live.insert(session.id, Arc::clone(&session));
@@ -211,8 +231,11 @@ impl Registry {
     }
 
     pub(super) fn infos(&self) -> Vec<SessionInfo> {
-        let sessions: Vec<_> = self.lock().live.values().cloned().collect();
-        sessions.iter().map(|session| session.info()).collect()
+        self.live().iter().map(|session| session.info()).collect()
+    }
+
+    pub(super) fn live(&self) -> Vec<Arc<Session>> {
+        self.lock().live.values().cloned().collect()
     }
 
     /// Of the connections that are and those that were.

@@ -4,7 +4,7 @@
 //! keeps messages in order across a restart.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use ractor::ActorCell;
 use tokio::sync::watch;
@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::course::Course;
 use super::error::{CastError, NotUp};
+use super::place::Place;
 use super::spec::Escalation;
 use super::state::{IncarnationEnd, SupervisedInfo, SupervisedState};
 use crate::behaviour::{ChannelRef, ClientChannel};
@@ -20,10 +21,13 @@ pub(super) struct Door<C: ClientChannel> {
     inner: Mutex<Inner<C>>,
     states: watch::Sender<SupervisedState>,
     bound: usize,
+    place: Weak<dyn Place>,
 }
 
 struct Inner<C: ClientChannel> {
     channel: Option<ChannelRef<C>>,
+    /// What the last incarnation ran.
+    command: Option<Arc<str>>,
     waiting: VecDeque<C::Msg>,
     over: bool,
     facts: Facts,
@@ -48,9 +52,15 @@ pub(super) enum TakenBy {
 }
 
 impl<C: ClientChannel> Door<C> {
-    pub(super) fn new(bound: usize, state: SupervisedState) -> Self {
-        let inner = Inner { channel: None, waiting: VecDeque::new(), over: false, facts: Facts::default() };
-        Self { inner: Mutex::new(inner), states: watch::Sender::new(state), bound }
+    pub(super) fn new(bound: usize, state: SupervisedState, place: Weak<dyn Place>) -> Self {
+        let inner = Inner {
+            channel: None,
+            command: None,
+            waiting: VecDeque::new(),
+            over: false,
+            facts: Facts::default(),
+        };
+        Self { inner: Mutex::new(inner), states: watch::Sender::new(state), bound, place }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<C>> {
@@ -108,11 +118,22 @@ impl<C: ClientChannel> Door<C> {
         self.states.subscribe()
     }
 
-    pub(super) fn info(&self) -> SupervisedInfo {
+    pub(super) fn info(&self, supervisor: ActorCell) -> SupervisedInfo {
         let state = self.state();
+        let waits_for = match state {
+            SupervisedState::Waiting => self.place.upgrade().and_then(|place| place.waits_for()),
+            _ => None,
+        };
         let inner = self.lock();
         SupervisedInfo {
             behaviour: std::any::type_name::<C>(),
+            supervisor,
+            command: inner
+                .channel
+                .as_ref()
+                .and_then(|channel| channel.command())
+                .or_else(|| inner.command.clone()),
+            waits_for,
             state,
             incarnation: inner.facts.incarnation,
             restarts: inner.facts.restarts,
@@ -142,12 +163,17 @@ impl<C: ClientChannel> Door<C> {
                 break;
             }
         }
+        inner.command = channel.command().or(inner.command.take());
         inner.channel = Some(channel);
     }
 
     /// The incarnation is down.
     pub(super) fn shut(&self) {
-        let channel = self.lock().channel.take();
+        let mut inner = self.lock();
+        let channel = inner.channel.take();
+        let command = channel.as_ref().and_then(|channel| channel.command());
+        inner.command = command.or(inner.command.take());
+        drop(inner);
         drop(channel);
     }
 

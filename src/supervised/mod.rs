@@ -69,6 +69,7 @@
 mod course;
 mod door;
 mod error;
+mod look;
 mod place;
 mod spec;
 mod state;

@@ -3,6 +3,8 @@
 //! A [`ConnectionRef`] is the simplest place: its end is the end. A managed connection is another: after one
 //! connection comes the next.
 
+use std::sync::Weak;
+
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::oneshot;
@@ -11,6 +13,7 @@ use super::state::IncarnationEnd;
 use crate::error::ConnectionError;
 use crate::handle::ConnectionRef;
 use crate::handle::msg::ConnectionMsg;
+use crate::observe::Watched;
 
 /// A place for one supervised channel.
 pub(crate) trait Place: Send + Sync + 'static {
@@ -25,6 +28,12 @@ pub(crate) trait Place: Send + Sync + 'static {
 
     /// Whether another connection may follow when one is lost.
     fn comes_back(&self) -> bool;
+
+    /// What a channel that waits for a connection is waiting for, in words.
+    fn waits_for(&self) -> Option<String>;
+
+    /// Lists the channel among those of this place, for as long as it can be looked at.
+    fn list(&self, channel: Weak<dyn Watched>);
 
     /// The channel cannot be kept up, and its specification says that the connection is to end then.
     fn escalate(&self, connection: &ConnectionRef, last: &IncarnationEnd);
@@ -67,6 +76,14 @@ impl Place for ConnectionRef {
 
     fn comes_back(&self) -> bool {
         false
+    }
+
+    fn waits_for(&self) -> Option<String> {
+        None
+    }
+
+    fn list(&self, channel: Weak<dyn Watched>) {
+        self.watched().add(channel);
     }
 
     fn escalate(&self, _connection: &ConnectionRef, _last: &IncarnationEnd) {

@@ -3,8 +3,10 @@
 //! Plain values; what leads from one to the next is known to `course` alone.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use ractor::ActorCell;
 use tokio::time::Instant;
 
 use super::spec::Escalation;
@@ -20,7 +22,7 @@ pub enum IncarnationEnd {
     NotStarted(OpenError),
     /// The factory panicked; nothing was opened.
     #[error("the factory panicked: {0}")]
-    FactoryPanicked(std::sync::Arc<str>),
+    FactoryPanicked(Arc<str>),
     /// The channel actor ended.
     #[error(transparent)]
     Stopped(StopReason),
@@ -132,8 +134,15 @@ impl fmt::Display for SupervisedState {
 pub struct SupervisedInfo {
     /// The name of its behaviour's type.
     pub behaviour: &'static str,
+    /// The actor that supervises.
+    pub supervisor: ActorCell,
+    /// What the running incarnation runs, or the last one ran, as in
+    /// [`ChannelInfo::command`](crate::observe::ChannelInfo::command).
+    pub command: Option<Arc<str>>,
     /// Where in its life it is.
     pub state: SupervisedState,
+    /// While it is waiting: what for, in words.
+    pub waits_for: Option<String>,
     /// How many behaviours the factory was asked for.
     pub incarnation: u64,
     /// How many restarts there were in all.

@@ -1,7 +1,7 @@
 //! The stable address of a supervised channel.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -43,12 +43,16 @@ pub(crate) async fn supervise<C: ClientChannel>(
     place: impl Place,
 ) -> Result<SupervisedRef<C>, OpenError> {
     spec.check()?;
-    let (door, starting) = supervisor::prepare(spec, Arc::new(place))?;
+    let place: Arc<dyn Place> = Arc::new(place);
+    let (door, starting) = supervisor::prepare(spec, Arc::clone(&place))?;
     let orders = starting
         .start()
         .await
         .map_err(|error| OpenError::Connection(ConnectionError::ActorGone(error.to_string().into())))?;
-    Ok(SupervisedRef { address: Arc::new(Address { orders, door }) })
+    let address = Arc::new(Address { orders, door });
+    let watched: Weak<Address<C>> = Arc::downgrade(&address);
+    place.list(watched);
+    Ok(SupervisedRef { address })
 }
 
 /// The address of a supervised channel: the same for all its incarnations.
@@ -56,12 +60,12 @@ pub(crate) async fn supervise<C: ClientChannel>(
 /// Cheap to clone. When the last clone is dropped, the channel is stopped: nobody could do it afterwards. A
 /// behaviour that holds a clone of its own address keeps itself alive.
 pub struct SupervisedRef<C: ClientChannel> {
-    address: Arc<Address<C>>,
+    pub(super) address: Arc<Address<C>>,
 }
 
-struct Address<C: ClientChannel> {
-    orders: ActorRef<Order<C>>,
-    door: Arc<Door<C>>,
+pub(super) struct Address<C: ClientChannel> {
+    pub(super) orders: ActorRef<Order<C>>,
+    pub(super) door: Arc<Door<C>>,
 }
 
 impl<C: ClientChannel> Drop for Address<C> {
@@ -176,7 +180,7 @@ impl<C: ClientChannel> SupervisedRef<C> {
     /// Everything there is to see of it. Answered without asking an actor.
     #[must_use]
     pub fn info(&self) -> SupervisedInfo {
-        self.address.door.info()
+        self.address.info()
     }
 
     /// Waits until an incarnation is up, and gives its address.

@@ -23,6 +23,7 @@ use crate::config::SlowConsumer;
 use crate::error::{CloseReason, ConfigError, ConnectionError, Phase, StopReason};
 use crate::handle::ConnectionRef;
 use crate::metrics::{self, Present};
+use crate::observe::Lineage;
 
 /// One message to a supervisor.
 pub(super) enum Order<C: ClientChannel> {
@@ -80,7 +81,7 @@ pub(super) fn prepare<C: ClientChannel>(
         isolated: spec.options.slow_consumer == SlowConsumer::Isolate,
         comes_back: place.comes_back(),
     })?;
-    let door = Arc::new(Door::new(spec.queue, course.state().clone()));
+    let door = Arc::new(Door::new(spec.queue, course.state().clone(), Arc::downgrade(&place)));
     let shared = Arc::clone(&door);
     let supervisor = Supervisor {
         spec,
@@ -198,6 +199,7 @@ impl<C: ClientChannel> Supervisor<C> {
 
     fn begin(&mut self, myself: &ActorRef<Order<C>>, admitted: Admitted) {
         let Some(incarnation) = self.course.begin() else { return };
+        let lineage = Lineage::new(myself.get_id(), incarnation.number, self.course.restarts());
         let Admitted { connection, turn } = admitted;
         self.turn = turn;
         self.connection = Some(connection.clone());
@@ -206,7 +208,7 @@ impl<C: ClientChannel> Supervisor<C> {
             spec.options.slow_consumer = SlowConsumer::Isolate;
         }
         let gone = (self.place.comes_back(), self.place.gone());
-        self.next_step(myself, |reporter| open(spec, connection, gone, incarnation, reporter));
+        self.next_step(myself, |reporter| open(spec, connection, gone, (incarnation, lineage), reporter));
         self.door.publish(&self.course);
     }
 
@@ -344,7 +346,7 @@ async fn open<C: ClientChannel>(
     spec: ChannelSpec<C>,
     connection: ConnectionRef,
     (comes_back, gone): (bool, BoxFuture<'static, ConnectionError>),
-    incarnation: Incarnation,
+    (incarnation, lineage): (Incarnation, Lineage),
     reporter: Reporter<C>,
 ) {
     let isolated = spec.options.slow_consumer == SlowConsumer::Isolate;
@@ -353,7 +355,7 @@ async fn open<C: ClientChannel>(
             Ok(behaviour) => behaviour,
             Err(panic) => return IncarnationEnd::FactoryPanicked(panic_text(&*panic).into()),
         };
-        match connection.open_channel(spec.request, spec.options, behaviour).await {
+        match connection.open_as(spec.request, spec.options, behaviour, Some(lineage)).await {
             Ok(channel) => {
                 reporter.tell(Report::Up(Held(Some(channel.clone()))));
                 IncarnationEnd::Stopped(end_of(&channel).await)

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 
 use crate::error::ConnectionError;
+use crate::observe::Used;
 use crate::port::{LinkClosed, Port};
 use crate::wire::codes::{DisconnectCode, OpenFailureReason};
 use crate::wire::open::OpenRequest;
@@ -83,4 +84,7 @@ pub(crate) trait Transport: Send + Sync + 'static {
 
     /// Bytes so far.
     fn traffic(&self) -> Traffic;
+
+    /// What was handed on and is not written yet, where there is such a budget.
+    fn outbound(&self) -> Option<Used>;
 }

@@ -13,6 +13,10 @@ impl ChannelKey {
     pub(crate) const fn new(n: u64) -> Self {
         Self(n)
     }
+
+    pub(crate) const fn number(self) -> u64 {
+        self.0
+    }
 }
 
 impl fmt::Display for ChannelKey {

@@ -3,6 +3,7 @@
 //! Owns what a request says, its name on the wire, and what is refused before it is sent. Knows
 //! nothing of replies, channels or the library that encodes requests.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::process::ExitCode;
 
@@ -84,6 +85,21 @@ impl ChannelRequest {
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
+            Self::Other { name, .. } => name,
+            known => known.own_name(),
+        }
+    }
+
+    /// The name, as a value of its own.
+    pub(crate) fn known_name(&self) -> Cow<'static, str> {
+        match self {
+            Self::Other { name, .. } => Cow::Owned(name.clone()),
+            known => Cow::Borrowed(known.own_name()),
+        }
+    }
+
+    const fn own_name(&self) -> &'static str {
+        match self {
             Self::Pty(_) => "pty-req",
             Self::X11(_) => "x11-req",
             Self::Env { .. } => "env",
@@ -97,7 +113,7 @@ impl ChannelRequest {
             Self::ExitSignal(_) => "exit-signal",
             Self::Break { .. } => "break",
             Self::AuthAgent => "auth-agent-req@openssh.com",
-            Self::Other { name, .. } => name,
+            Self::Other { .. } => "",
         }
     }
 

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Semaphore;
 
+use crate::observe::Used;
+
 /// A byte semaphore over all channels of a connection, first come first served.
 ///
 /// Whoever hands data to the SSH library takes credit first; the socket pump gives it back as
@@ -76,6 +78,11 @@ impl OutboundCredit {
     /// Bytes acquired and not yet given back.
     pub(crate) fn outstanding(&self) -> usize {
         self.outstanding.load(Ordering::Acquire)
+    }
+
+    /// What is out at this moment, and what may be.
+    pub(crate) fn look(&self) -> Used {
+        Used::new(self.outstanding(), bytes_of(self.capacity))
     }
 
     /// Makes every waiting and later [`acquire`](Self::acquire) fail. Idempotent.

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use crate::observe::Gauges;
 use crate::port::budget::{ChannelBudget, ConnectionBudget};
-use crate::port::{Link, LinkClosed, Port, PortSetup};
+use crate::port::{Link, LinkClosed, LinkLook, Port, PortSetup};
 use crate::wire::codes::DataType;
 use crate::wire::id::ChannelKey;
 use crate::wire::request::ChannelRequest;
@@ -110,6 +110,10 @@ impl Link for FakeLink {
                 .await
         }
         .boxed()
+    }
+
+    fn look(&self) -> LinkLook {
+        LinkLook { send_window: u64::try_from(self.0.lock().window).ok(), ..LinkLook::default() }
     }
 
     fn supports(&self, _request: &ChannelRequest) -> Result<(), String> {

@@ -182,6 +182,7 @@ impl Routed {
     fn start(&mut self, reception: &Reception, asked: SessionKind) -> Decision {
         let Login { user, peer, local, permissions } = reception.login.clone();
         let (kind, environment) = imposed(&reception.login, asked);
+        note(&self.port, &kind);
         let (env, pty) = (self.env.clone(), self.pty.clone());
         let request = SessionRequest { user, peer, local, permissions, kind, env, environment, pty };
         match reception.router.route(request, reception.options.window_adjust) {
@@ -224,6 +225,15 @@ impl Routed {
                 )
             }
         }
+    }
+}
+
+/// Notes what runs on the channel, for those who look.
+fn note(port: &Port, kind: &SessionKind) {
+    match kind {
+        SessionKind::Exec { command } => port.notes().runs_command(command),
+        SessionKind::Shell => port.notes().runs_shell(),
+        SessionKind::Subsystem { name } => port.notes().runs_subsystem(name),
     }
 }
 

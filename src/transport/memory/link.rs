@@ -7,8 +7,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::tape::Sent;
-use super::wire::{State, Wire};
-use crate::port::{Link, LinkClosed};
+use super::wire::{Channel, State, Wire};
+use crate::port::{Link, LinkClosed, LinkLook};
 use crate::wire::codes::DataType;
 use crate::wire::request::ChannelRequest;
 
@@ -86,6 +86,13 @@ impl Link for MemoryLink {
 
     fn send_eof(&self) -> BoxFuture<'_, Result<(), LinkClosed>> {
         self.send(Sent::Eof).boxed()
+    }
+
+    /// A scripted peer sends what it likes, whatever our window.
+    fn look(&self) -> LinkLook {
+        let state = self.wire.lock();
+        let room = |channel: &Channel| channel.window.min(u64::from(channel.max_packet));
+        LinkLook { send_window: state.channels.get(&self.id).map(room), ..LinkLook::default() }
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

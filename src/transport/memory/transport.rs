@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::wire::Wire;
 use crate::error::ConnectionError;
+use crate::observe::Used;
 use crate::port::{LinkClosed, Port};
 use crate::transport::{OpenRefused, Traffic, Transport};
 use crate::wire::codes::DisconnectCode;
@@ -68,5 +69,9 @@ impl Transport for MemoryTransport {
 
     fn traffic(&self) -> Traffic {
         self.0.traffic()
+    }
+
+    fn outbound(&self) -> Option<Used> {
+        None
     }
 }

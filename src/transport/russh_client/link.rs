@@ -9,7 +9,7 @@ use russh::client::Msg;
 use tokio::sync::oneshot;
 
 use super::handler::ClientHandler;
-use crate::port::{Link, LinkClosed};
+use crate::port::{Link, LinkClosed, LinkLook};
 use crate::transport::russh_common::{Outlet, Taps, convert};
 use crate::wire::codes::DataType;
 use crate::wire::request::ChannelRequest;
@@ -110,6 +110,14 @@ impl Link for RusshLink {
 
     fn send_eof(&self) -> BoxFuture<'_, Result<(), LinkClosed>> {
         async move { Ok(self.outlet.half.eof().await?) }.boxed()
+    }
+
+    fn look(&self) -> LinkLook {
+        LinkLook {
+            receive_window: self.taps.credit_of(self.outlet.half.id()),
+            send_window: self.outlet.room(),
+            outbound: Some(self.outlet.credit.look()),
+        }
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

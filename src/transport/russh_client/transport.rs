@@ -10,6 +10,7 @@ use super::handler::Shared;
 use super::link::{Barrier, Handle, RusshLink};
 use super::rekey;
 use crate::error::ConnectionError;
+use crate::observe::Used;
 use crate::port::budget::{ConnectionBudget, OutboundCredit};
 use crate::port::{LinkClosed, Port};
 use crate::transport::pump::{PumpControl, PumpStats};
@@ -111,6 +112,10 @@ impl Transport for RusshTransport {
 
     fn traffic(&self) -> Traffic {
         Traffic { bytes_in: self.stats.bytes_in(), bytes_out: self.stats.bytes_out() }
+    }
+
+    fn outbound(&self) -> Option<Used> {
+        Some(self.credit.look())
     }
 }
 

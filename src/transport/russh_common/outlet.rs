@@ -28,6 +28,12 @@ pub(in crate::transport) struct Outlet<M: From<(ChannelId, ChannelMsg)>> {
 }
 
 impl<M: From<(ChannelId, ChannelMsg)> + Send + Sync + 'static> Outlet<M> {
+    /// What the peer takes in the next packet: its window, cut to its packet size. russh shows no more of it.
+    pub(in crate::transport) fn room(&self) -> Option<u64> {
+        let room = tokio::task::unconstrained(self.half.writable_packet_size()).now_or_never()?;
+        u64::try_from(room).ok()
+    }
+
     /// As [`Link::send_chunk`](crate::port::Link::send_chunk). Credit of the connection is taken only when there is
     /// window, so that a channel whose peer does not read holds none of it.
     pub(in crate::transport) fn send_chunk<'a>(

@@ -311,6 +311,11 @@ impl<X> Taps<X> {
         (state.entries.values().map(|entry| entry.credit).sum(), state.granted)
     }
 
+    /// What the peer may still send on one channel, by russh's book.
+    pub(in crate::transport) fn credit_of(&self, id: ChannelId) -> Option<u64> {
+        self.lock().entries.get(&id).map(|entry| entry.credit)
+    }
+
     /// Whether the channel is not over.
     pub(in crate::transport) fn has(&self, id: ChannelId) -> bool {
         self.lock().entries.contains_key(&id)

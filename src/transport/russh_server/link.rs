@@ -9,7 +9,7 @@ use russh::server::{Handle, Msg};
 
 use super::handler::ServerTaps;
 use super::replies::Replies;
-use crate::port::{Link, LinkClosed};
+use crate::port::{Link, LinkClosed, LinkLook};
 use crate::transport::russh_common::{Outlet, convert};
 use crate::wire::codes::DataType;
 use crate::wire::request::ChannelRequest;
@@ -89,6 +89,15 @@ impl Link for ServerLink {
 
     fn send_eof(&self) -> BoxFuture<'_, Result<(), LinkClosed>> {
         async move { Ok(self.outlet.half.eof().await?) }.boxed()
+    }
+
+    /// A server's window grows with use, as russh asks; what is left of it is not shown.
+    fn look(&self) -> LinkLook {
+        LinkLook {
+            receive_window: None,
+            send_window: self.outlet.room(),
+            outbound: Some(self.outlet.credit.look()),
+        }
     }
 
     /// russh forgets the channel with our CLOSE and does not show the peer's; a server has nothing to wait for.

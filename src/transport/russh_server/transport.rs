@@ -8,6 +8,7 @@ use russh::server::Handle;
 
 use super::handler::Shared;
 use crate::error::ConnectionError;
+use crate::observe::Used;
 use crate::port::{LinkClosed, Port};
 use crate::transport::pump::{PumpControl, PumpStats};
 use crate::transport::russh_common::convert;
@@ -68,6 +69,10 @@ impl Transport for ServerTransport {
 
     fn traffic(&self) -> Traffic {
         Traffic { bytes_in: self.stats.bytes_in(), bytes_out: self.stats.bytes_out() }
+    }
+
+    fn outbound(&self) -> Option<Used> {
+        Some(self.shared.credit.look())
     }
 }
 
