@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 use super::actor::Unclaimed;
 use super::bare::{BareChannel, ChannelEvent, Relay};
 use super::start::Starter;
-use crate::behaviour::{ChannelHandle, ChannelRef, ClientChannel};
+use crate::behaviour::{ChannelRef, ClientChannel};
 use crate::config::{ChannelOptions, SlowConsumer};
 use crate::error::{OpenError, Phase};
 use crate::handle::ConnectionRef;
@@ -76,22 +76,26 @@ impl ConnectionRef {
         }
     }
 
-    /// An isolated channel is closed when this connection is gone, and its own connection with it: that has a
-    /// deadline, which a channel actor that is stuck in a callback has not.
+    /// An isolated channel is closed when this connection is gone. As here, one that is stuck in a callback is killed when
+    /// the close timeout is over.
     fn takes_along<C: ClientChannel>(&self, own: Self, channel: &ChannelRef<C>) {
         let mut phases = self.phases();
         let counted = self.isolates();
-        let channel = ChannelHandle::clone(channel);
+        let channel = channel.clone();
         tokio::spawn(async move {
+            let down = async move { phases.wait_for(|event| event.phase == Phase::Down).await.map(drop) };
             tokio::select! {
-                _ = phases.wait_for(|event| event.phase == Phase::Down) => {
+                _ = down => {
                     channel.close();
-                    let _ = own.tell(ConnectionMsg::Close);
+                    let limit = channel.port().close_timeout();
+                    if tokio::time::timeout(limit, channel.port().exited()).await.is_err() {
+                        channel.kill();
+                    }
                 }
                 _ = channel.port().exited() => {}
             }
             let actor = own.actor();
-            drop(own);
+            drop((own, channel));
             let _ = actor.wait(None).await;
             drop(counted);
         });

@@ -223,6 +223,10 @@ impl ClientConfig {
         &self.user
     }
 
+    pub(crate) const fn close_timeout(&self) -> Duration {
+        self.timeouts.close
+    }
+
     /// Host and port.
     pub(crate) fn target(&self) -> String {
         format!("{}:{}", self.host, self.port)

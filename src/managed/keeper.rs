@@ -269,6 +269,7 @@ impl Keeper {
         let all: Vec<_> = self.watched.iter().chain(&self.leaving).cloned().collect();
         self.give_to_nobody();
         let (before, streams) = (self.task.take(), self.streams.clone());
+        let limit = self.client.config().close_timeout();
         self.next_step(myself, async move {
             futures::future::join_all(all.into_iter().map(|connection| end(connection, grace))).await;
             if let Some(before) = before {
@@ -276,7 +277,8 @@ impl Keeper {
                 before.abort();
                 let _ = before.await;
             }
-            streams.all_closed().await;
+            // A moment later, unless code of users blocks where it is asked something.
+            let _ = tokio::time::timeout(limit, streams.all_closed()).await;
             Report::Closed
         });
     }

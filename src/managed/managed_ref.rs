@@ -206,7 +206,7 @@ impl ManagedRef {
 
     /// As [`stop`](Self::stop), but the connection that is up is [drained](ConnectionRef::shutdown): its channels have
     /// `grace` to end by themselves; none is started again. Returns when nothing is left: `grace` and the close
-    /// timeout later at the latest.
+    /// timeout later at the latest, or twice that timeout if a channel that is stuck has a connection of its own.
     ///
     /// # Cancel safety
     /// It goes on when the future is dropped.
