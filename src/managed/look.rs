@@ -5,7 +5,7 @@ use futures::future::BoxFuture;
 
 use super::managed_ref::ManagedRef;
 use super::state::{ManagedInfo, ManagedState};
-use crate::observe::{Family, NodeKind, Observe, Tree};
+use crate::observe::{BYTES_IN, BYTES_OUT, Family, NodeKind, Observe, Tree};
 
 impl ManagedInfo {
     /// Why there is no connection, if there is none.
@@ -56,6 +56,9 @@ impl ManagedRef {
         match self.current() {
             Some(connection) => {
                 let (there, Family { supervised, free }) = connection.look(&watched).await;
+                // Beside its channels, whose bytes it counts too.
+                let (bytes_in, bytes_out) = (there.bytes_in(), there.bytes_out());
+                let node = node.bytes(BYTES_IN, bytes_in).bytes(BYTES_OUT, bytes_out);
                 node.children([there.children(free)]).children(supervised)
             }
             None => node.children(Family::of(&watched, &[]).supervised),

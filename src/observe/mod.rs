@@ -47,7 +47,6 @@ pub use info::{Algorithms, ChannelState, ConnectionInfo, Counters, PhaseEvent, S
 pub(crate) use root::within;
 pub use root::{ANSWER_LIMIT, Group, Observe};
 pub use stuck::STUCK_AFTER;
-#[cfg(feature = "server")]
 pub(crate) use tree::{BYTES_IN, BYTES_OUT};
 pub use tree::{Fact, NodeKind, Tree, Value};
 pub(crate) use watch::{Family, WatchList, Watched};
