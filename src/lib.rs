@@ -67,6 +67,11 @@ pub mod hardening;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 #[cfg(not(feature = "metrics"))]
+#[allow(
+    unreachable_pub,
+    dead_code,
+    reason = "the names are public with the feature, and told to nobody without it"
+)]
 mod metrics;
 mod port;
 #[cfg(feature = "pty")]
