@@ -13,6 +13,21 @@ use crate::handle::msg::{ConnectionMsg, OpenCommand};
 use crate::observe::Lineage;
 use crate::wire::open::OpenRequest;
 
+/// The connection of an isolated channel that is being opened. If nothing comes of that, it is closed, which ends in
+/// time even if the behaviour's `init` does not.
+struct Own {
+    connection: ConnectionRef,
+    opened: bool,
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        if !self.opened {
+            let _ = self.connection.tell(ConnectionMsg::Close);
+        }
+    }
+}
+
 /// # Channels
 impl ConnectionRef {
     /// Opens a `session` channel (RFC 4254 section 6.1) and runs `behaviour` on it, with default options.
@@ -60,9 +75,20 @@ impl ConnectionRef {
             return Err(OpenError::Isolate("this connection was made over a given stream".into()));
         };
         self.may_open()?;
-        let own = redial().await.map_err(|e| OpenError::Isolate(e.to_string().into()))?;
-        self.may_open()?;
-        let channel = own.open_here(request, options, behaviour, lineage).await?;
+        let isolated = async {
+            let connection = redial().await.map_err(|e| OpenError::Isolate(e.to_string().into()))?;
+            let mut own = Own { connection, opened: false };
+            self.may_open()?;
+            let channel = own.connection.open_here(request, options, behaviour, lineage).await?;
+            own.opened = true;
+            Ok::<_, OpenError>((own.connection.clone(), channel))
+        };
+        let (own, channel) = tokio::select! {
+            biased;
+            opened = isolated => opened?,
+            // Whatever the attempt is at: nobody would get the channel.
+            error = self.closed() => return Err(OpenError::Connection(error)),
+        };
         self.takes_along(own, &channel);
         Ok(channel)
     }

@@ -159,8 +159,9 @@ impl ManagedRef {
     /// follows.
     ///
     /// When a connection comes up, the channels start in the order in which they were declared here: each when the one
-    /// before is up, or its start has failed, or has taken [`ManagedSpec::start_limit`]. One that is declared after
-    /// that, or ends while the connection is up, starts by itself, without waiting for others.
+    /// before is up, or its start has failed, or has taken [`ManagedSpec::start_limit`]. One that is still at what came
+    /// before its connection was lost keeps its place, within the same limit. A channel that is declared after that, or
+    /// ends while the connection is up, starts by itself, without waiting for others.
     ///
     /// While there is no connection the channel is [`Waiting`](crate::supervised::SupervisedState::Waiting), and what
     /// is cast to it is refused or queued as its specification says.

@@ -21,7 +21,7 @@ use crate::kit::{Peer, Sshd, peer_test};
 use crate::lines::{Plan, Say, Told};
 
 /// What a stop may take beyond its deadline on a busy machine.
-const SLACK: Duration = Duration::from_millis(700);
+const SLACK: Duration = Duration::from_millis(1_500);
 
 /// A grace that nobody may use up when there is nothing to wait for.
 const LONG: Duration = Duration::from_secs(3_600);
