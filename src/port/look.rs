@@ -25,7 +25,7 @@ impl Port {
             id: self.key(),
             kind: identity.map_or("session", |identity| identity.kind),
             state,
-            behaviour: identity.map_or("", |identity| identity.behaviour),
+            behaviour: notes.behaviour(),
             command: notes.command(),
             actor: notes.actor().cloned(),
             owner: notes.owner(),

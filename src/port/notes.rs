@@ -32,7 +32,7 @@ pub(crate) struct Notes {
     began: AtomicU64,
     identity: OnceLock<Identity>,
     command: OnceLock<Arc<str>>,
-    actor: OnceLock<ActorCell>,
+    actor: OnceLock<(ActorCell, &'static str)>,
     owner: OnceLock<ActorId>,
     /// When the running callback began, and which it is; 0 while none runs.
     callback: AtomicU64,
@@ -65,13 +65,19 @@ impl Notes {
         self.identity.get()
     }
 
-    /// The actor that runs the channel.
-    pub(crate) fn run_by(&self, actor: ActorCell) {
-        let _ = self.actor.set(actor);
+    /// The actor that runs the channel, and the name of its behaviour's type.
+    pub(crate) fn run_by(&self, actor: ActorCell, behaviour: &'static str) {
+        let _ = self.actor.set((actor, behaviour));
     }
 
     pub(crate) fn actor(&self) -> Option<&ActorCell> {
-        self.actor.get()
+        self.actor.get().map(|(actor, _)| actor)
+    }
+
+    /// The name of the behaviour's type: of the one that runs, or else of the one that is to run.
+    pub(crate) fn behaviour(&self) -> &'static str {
+        let planned = || self.identity.get().map_or("", |identity| identity.behaviour);
+        self.actor.get().map_or_else(planned, |(_, behaviour)| *behaviour)
     }
 
     /// The actor the channel ends with.
