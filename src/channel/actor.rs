@@ -102,7 +102,7 @@ impl<C: Behaviour<R>, R: Role> Actor for ChannelActor<C, R> {
         args: Self::Arguments,
     ) -> Result<Self::State, ActorProcessingErr> {
         args.roster.enter(myself.get_id(), args.port.key());
-        args.port.notes().run_by(myself.get_cell());
+        args.port.notes().run_by(myself.get_cell(), std::any::type_name::<C>());
         let ctx = ChannelContext::new(Arc::clone(&args.port), args.timeouts, args.adjust, myself);
         Ok(State {
             behaviour: Some(args.behaviour),

@@ -9,6 +9,11 @@ fn of(used: Used) -> Value {
     format!("{} of {}", words::size(used.used), words::size(used.limit)).into()
 }
 
+/// A server is not told everything.
+fn known(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
 impl From<&ChannelInfo> for Tree {
     fn from(info: &ChannelInfo) -> Self {
         let what = match &info.command {
@@ -63,9 +68,9 @@ impl From<&ConnectionInfo> for Tree {
             .actor(Some(info.actor.clone()))
             .fact("peer", info.peer_version.clone())
             .maybe("from", info.local_addr.map(|addr| addr.to_string()))
-            .fact("host key", info.host_key_fingerprint.clone())
-            .fact("cipher", info.algorithms.cipher.clone())
-            .fact("key exchange", info.algorithms.kex.clone())
+            .maybe("host key", known(&info.host_key_fingerprint))
+            .maybe("cipher", known(&info.algorithms.cipher))
+            .maybe("key exchange", known(&info.algorithms.kex))
             .fact("logged in by", info.auth_methods.join(", "))
             .fact("up for", info.uptime)
             .fact("last activity", info.idle)

@@ -13,8 +13,8 @@ impl Port {
         let outbox = self.outbox.look();
         let link = self.link().map(|link| link.look()).unwrap_or_default();
         let identity = notes.identity();
-        let closed = outbox.closed;
-        let state = if self.exit().is_some() || closed.is_some() || self.is_gone() {
+        let (closed, gone, ended) = (outbox.closed, self.is_gone(), self.exit().is_some());
+        let state = if ended || gone || closed.is_some() {
             ChannelState::Closing
         } else if self.link().is_some() {
             ChannelState::Open
@@ -25,7 +25,7 @@ impl Port {
             id: self.key(),
             kind: identity.map_or("session", |identity| identity.kind),
             state,
-            behaviour: identity.map_or("", |identity| identity.behaviour),
+            behaviour: notes.behaviour(),
             command: notes.command(),
             actor: notes.actor().cloned(),
             owner: notes.owner(),
@@ -52,10 +52,10 @@ impl Port {
             // A killed actor never came to the end of its callback.
             callback: notes
                 .callback(gauges)
-                .filter(|_| self.exit().is_none())
+                .filter(|_| !ended)
                 .map(|(name, since)| Running { callback: name, since }),
-            ended: self.exit().is_some(),
-            gone: self.is_gone(),
+            ended,
+            gone,
             closing: notes.closing(gauges),
             closed,
             held_up: notes.held_up(),

@@ -32,7 +32,7 @@ pub(crate) struct Notes {
     began: AtomicU64,
     identity: OnceLock<Identity>,
     command: OnceLock<Arc<str>>,
-    actor: OnceLock<ActorCell>,
+    actor: OnceLock<(ActorCell, &'static str)>,
     owner: OnceLock<ActorId>,
     /// When the running callback began, and which it is; 0 while none runs.
     callback: AtomicU64,
@@ -51,9 +51,9 @@ pub(crate) struct Notes {
 const WHICH: u32 = 3;
 
 impl Notes {
-    /// Of a channel that begins now.
-    pub(crate) fn new(gauges: &Gauges) -> Self {
-        Self { began: (gauges.now() + 1).into(), ..Self::default() }
+    /// Of a channel that begins at so many milliseconds.
+    pub(crate) fn new(began: u64) -> Self {
+        Self { began: (began + 1).into(), ..Self::default() }
     }
 
     /// Whose channel it is. Only the first word counts, here and below.
@@ -65,13 +65,19 @@ impl Notes {
         self.identity.get()
     }
 
-    /// The actor that runs the channel.
-    pub(crate) fn run_by(&self, actor: ActorCell) {
-        let _ = self.actor.set(actor);
+    /// The actor that runs the channel, and the name of its behaviour's type.
+    pub(crate) fn run_by(&self, actor: ActorCell, behaviour: &'static str) {
+        let _ = self.actor.set((actor, behaviour));
     }
 
     pub(crate) fn actor(&self) -> Option<&ActorCell> {
-        self.actor.get()
+        self.actor.get().map(|(actor, _)| actor)
+    }
+
+    /// The name of the behaviour's type: of the one that runs, or else of the one that is to run.
+    pub(crate) fn behaviour(&self) -> &'static str {
+        let planned = || self.identity.get().map_or("", |identity| identity.behaviour);
+        self.actor.get().map_or_else(planned, |(_, behaviour)| *behaviour)
     }
 
     /// The actor the channel ends with.
@@ -224,7 +230,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_long_command_is_cut_at_the_stated_length_and_marked() {
-        let notes = Notes::new(&Gauges::new());
+        let notes = Notes::new(0);
         notes.runs_command(&vec![b'x'; 100_000]);
         notes.runs_shell();
         let shown = notes.command().unwrap();
@@ -235,7 +241,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_callback_is_seen_with_its_name_and_time_until_it_returns() {
         let gauges = Gauges::new();
-        let notes = Notes::new(&gauges);
+        let notes = Notes::new(gauges.now());
         assert!(notes.callback(&gauges).is_none());
         notes.enter(Callback::HandleMsg, &gauges, Instant::now());
         tokio::time::advance(Duration::from_secs(7)).await;

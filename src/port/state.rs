@@ -110,12 +110,13 @@ impl std::fmt::Debug for Port {
 impl Port {
     /// Makes a port. Must be called within a tokio runtime; its sends run there.
     pub(crate) fn new(setup: PortSetup) -> Arc<Self> {
+        let now = setup.gauges.used();
         Arc::new(Self {
             key: setup.key,
             inbox: Inbox::new(setup.budget),
             outbox: Outbox::new(setup.high_water),
-            counters: PortCounters { last_activity: setup.gauges.used().into(), ..PortCounters::default() },
-            notes: Notes::new(&setup.gauges),
+            counters: PortCounters { last_activity: now.into(), ..PortCounters::default() },
+            notes: Notes::new(now),
             link: OnceLock::new(),
             fail_over_budget: setup.fail_over_budget,
             close_timeout: setup.close_timeout,

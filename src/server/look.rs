@@ -6,8 +6,8 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 
 use super::daemon::DaemonRef;
-use super::session::{Session, SessionInfo};
-use crate::observe::{BYTES_IN, BYTES_OUT, NodeKind, Observe, Tree};
+use super::session::{Session, SessionId, SessionInfo};
+use crate::observe::{BYTES_IN, BYTES_OUT, ConnectionInfo, NodeKind, Observe, Tree, within};
 
 impl From<&SessionInfo> for Tree {
     /// Of a connection that is not up yet.
@@ -37,6 +37,13 @@ async fn session(session: Arc<Session>) -> Tree {
 
 /// # Looking in
 impl DaemonRef {
+    /// Everything there is to see of one connection, its channels too; `None` if there is no such, if nobody has logged in
+    /// on it yet, or if it does not answer within [`ANSWER_LIMIT`](crate::observe::ANSWER_LIMIT).
+    pub async fn connection_info(&self, id: SessionId) -> Option<ConnectionInfo> {
+        let session = self.live().into_iter().find(|session| session.id() == id)?;
+        within(session.connection()?.info()).await.ok()?.ok()
+    }
+
     /// The daemon, its connections, those without a login included, and their channels.
     ///
     /// Answers in time, also when a connection does not: see [`ANSWER_LIMIT`](crate::observe::ANSWER_LIMIT).

@@ -117,6 +117,11 @@ async fn both_ends_of_a_channel_are_in_one_tree_with_what_runs_on_it() {
     assert_eq!(texts, ["follow the log", "once", "once", "follow the log"]);
     assert!(tree.walk().all(|node| node.stuck.is_empty()), "{tree}");
 
+    let [session] = &daemon.sessions()[..] else { panic!("one connection") };
+    let there = daemon.connection_info(session.id).await.unwrap();
+    let commands: Vec<_> = there.channels.iter().filter_map(|channel| channel.command.as_deref()).collect();
+    assert_eq!(commands, ["follow the log", "once"]);
+
     // By russh's book, the peer may still send a whole window; ours is known as far as one packet.
     let seen = free.info();
     assert_eq!(seen.receive_window, Some(2 << 20));

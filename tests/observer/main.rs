@@ -14,6 +14,9 @@ mod app;
 mod demo;
 #[path = "../../examples/observer/draw.rs"]
 mod draw;
+#[path = "../../examples/observer/screen.rs"]
+mod screen;
+mod terminal;
 
 use std::time::{Duration, Instant};
 

@@ -15,6 +15,8 @@ mod connect;
 mod core;
 mod dropbear;
 mod endings;
+#[cfg(feature = "server")]
+mod example_observer;
 mod example_ssh;
 mod flood;
 #[path = "../kit/mod.rs"]
@@ -46,6 +48,8 @@ fn main() -> ExitCode {
             limits::trials(),
             connect::trials(),
             session::trials(),
+            #[cfg(feature = "server")]
+            example_observer::trials(),
             example_ssh::trials(),
             smoke::trials(),
         ]
