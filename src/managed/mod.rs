@@ -63,6 +63,7 @@ mod keeper;
 mod managed_ref;
 mod spec;
 mod state;
+mod tasks;
 
 pub use error::NotConnected;
 pub use managed_ref::ManagedRef;

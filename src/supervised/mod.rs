@@ -76,6 +76,7 @@ mod error;
 mod place;
 mod spec;
 mod state;
+mod step;
 mod supervised_ref;
 mod supervisor;
 
