@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::auth::{Auth, Credentials};
 use crate::config::{Keepalive, LifeLimits, Limits, RekeyLimit, Timeouts};
-use crate::dial::Dialer;
+use crate::dial::{Dialer, Streams};
 use crate::error::{BoxError, ConfigError};
 use crate::host_key::HostKeyPolicy;
 use crate::transport::russh_client::{AlgorithmLists, BannerHook};
@@ -33,6 +33,8 @@ pub struct ClientConfig {
     pub(super) algorithms: AlgorithmLists,
     pub(super) client_id: String,
     pub(super) banner: Option<BannerHook>,
+    /// The byte streams that were made by it, while they are open.
+    pub(super) streams: Streams,
 }
 
 impl fmt::Debug for ClientConfig {
@@ -64,6 +66,7 @@ impl ClientConfig {
             algorithms: AlgorithmLists::default(),
             client_id: concat!("ractor-ssh_", env!("CARGO_PKG_VERSION")).to_owned(),
             banner: None,
+            streams: Streams::default(),
         }
     }
 
@@ -218,6 +221,10 @@ impl ClientConfig {
 
     pub(crate) fn user(&self) -> &str {
         &self.user
+    }
+
+    pub(crate) const fn close_timeout(&self) -> Duration {
+        self.timeouts.close
     }
 
     /// Host and port.

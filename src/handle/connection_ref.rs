@@ -33,6 +33,17 @@ pub(crate) struct Shared {
     phases: watch::Receiver<PhaseEvent>,
     redial: Option<Redial>,
     watched: WatchList,
+    /// How many connections were made for isolated channels of this one and are not gone.
+    isolated: Arc<watch::Sender<usize>>,
+}
+
+/// One connection of an isolated channel; dropped when that connection is gone.
+pub(crate) struct Isolated(Arc<watch::Sender<usize>>);
+
+impl Drop for Isolated {
+    fn drop(&mut self) {
+        self.0.send_modify(|isolated| *isolated -= 1);
+    }
 }
 
 impl Drop for Shared {
@@ -58,7 +69,14 @@ impl ConnectionRef {
         phases: watch::Receiver<PhaseEvent>,
         redial: Option<Redial>,
     ) -> Self {
-        let shared = Shared { actor: actor.clone(), facts, phases, redial, watched: WatchList::default() };
+        let shared = Shared {
+            actor: actor.clone(),
+            facts,
+            phases,
+            redial,
+            watched: WatchList::default(),
+            isolated: Arc::default(),
+        };
         Self { actor, shared: Arc::new(shared) }
     }
 
@@ -83,6 +101,19 @@ impl ConnectionRef {
     /// The supervised channels that were declared on it.
     pub(crate) fn watched(&self) -> &WatchList {
         &self.shared.watched
+    }
+
+    /// One more isolated channel has a connection.
+    pub(crate) fn isolates(&self) -> Isolated {
+        self.shared.isolated.send_modify(|isolated| *isolated += 1);
+        Isolated(Arc::clone(&self.shared.isolated))
+    }
+
+    /// Waits until nothing is left of the connection: no channel actor, also none that reads what came before a loss,
+    /// no connection of an isolated channel, and no actor of its own.
+    pub(crate) async fn nothing_left(&self) {
+        let _ = self.actor.wait(None).await;
+        let _ = self.shared.isolated.subscribe().wait_for(|isolated| *isolated == 0).await;
     }
 
     /// The connection's error when it is down; `Closed` while it is not.

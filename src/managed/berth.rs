@@ -35,6 +35,10 @@ impl Place for Berth {
         self.address.grounds.admit(self.number)
     }
 
+    fn pauses(&self) {
+        self.address.grounds.pauses(self.number);
+    }
+
     fn gone(&self) -> BoxFuture<'static, ConnectionError> {
         Box::pin(gone(Arc::clone(&self.address.grounds)))
     }
@@ -48,7 +52,7 @@ impl Place for Berth {
     }
 
     fn list(&self, channel: Weak<dyn Watched>) {
-        self.address.grounds.list(self.number, channel);
+        self.address.grounds.watched.add(channel);
     }
 
     fn escalate(&self, connection: &ConnectionRef, last: &IncarnationEnd) {

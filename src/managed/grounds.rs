@@ -4,7 +4,7 @@
 //! One lock, held for a look or a change and never while anything is waited for or code of users runs.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -12,7 +12,7 @@ use super::course::{Course, Tally};
 use super::state::{ManagedInfo, ManagedState};
 use crate::error::{ConnectionError, Phase};
 use crate::handle::ConnectionRef;
-use crate::observe::{PhaseEvent, Watched};
+use crate::observe::{PhaseEvent, WatchList};
 use crate::supervised::{Admission, Admitted};
 
 pub(super) struct Grounds {
@@ -22,6 +22,8 @@ pub(super) struct Grounds {
     states: watch::Sender<ManagedState>,
     /// Somebody has begun to wait for a turn, or has left.
     pub(super) changed: Notify,
+    /// The supervised channels, for those who look: as long as they have an address, also when they are over.
+    pub(super) watched: WatchList,
 }
 
 struct Inner {
@@ -39,20 +41,30 @@ struct Live {
     reached: u64,
 }
 
-/// A supervised channel.
-#[derive(Default)]
-struct Declared {
-    /// It has asked for a connection before.
-    has_asked: bool,
-    waits: Option<oneshot::Sender<Admitted>>,
-    /// The channel, for those who look.
-    watched: Option<Weak<dyn Watched>>,
+/// What a supervised channel is at.
+enum Declared {
+    /// It will ask for a connection soon.
+    New,
+    /// It waits for its turn.
+    Asks(oneshot::Sender<Admitted>),
+    /// It was given a connection, and may not be done with it.
+    Busy,
+    /// It is in a pause of its own: nobody waits for it.
+    Pauses,
+}
+
+impl Declared {
+    const fn asks(&self) -> bool {
+        matches!(self, Self::Asks(_))
+    }
 }
 
 /// Whose turn is next.
 pub(super) enum Next {
     /// This one's, and it waits.
     Give(oneshot::Sender<Admitted>, ConnectionRef),
+    /// The one's with this number, which is not done with an earlier connection yet.
+    Held(u64),
     /// Nobody's at the moment.
     Nobody,
     /// The connection is not up any more.
@@ -69,6 +81,7 @@ impl Grounds {
             inner: Mutex::new(inner),
             states: watch::Sender::new(state),
             changed: Notify::new(),
+            watched: WatchList::default(),
         }
     }
 
@@ -112,7 +125,7 @@ impl Grounds {
             uptime: tally.uptime + up_for.unwrap_or_default(),
             last: tally.last,
             channels: inner.declared.len(),
-            waiting: inner.declared.values().filter(|declared| declared.waits.is_some()).count(),
+            waiting: inner.declared.values().filter(|declared| declared.asks()).count(),
         }
     }
 
@@ -123,23 +136,11 @@ impl Grounds {
         let mut inner = self.lock();
         let number = inner.next;
         inner.next += 1;
-        inner.declared.insert(number, Declared::default());
+        inner.declared.insert(number, Declared::New);
         number
     }
 
-    /// The channel can be looked at.
-    pub(super) fn list(&self, number: u64, channel: Weak<dyn Watched>) {
-        if let Some(declared) = self.lock().declared.get_mut(&number) {
-            declared.watched = Some(channel);
-        }
-    }
-
-    /// The channels there are, in the order of declaration.
-    pub(super) fn watched(&self) -> Vec<Arc<dyn Watched>> {
-        self.lock().declared.values().filter_map(|declared| declared.watched.as_ref()?.upgrade()).collect()
-    }
-
-    /// What a channel with this number waits for.
+    /// What a channel waits for that has asked for a connection.
     pub(super) fn waits_for(&self) -> String {
         let state = self.state();
         match &state {
@@ -154,23 +155,29 @@ impl Grounds {
         self.changed.notify_one();
     }
 
+    /// The channel makes a pause, after which it asks again.
+    pub(super) fn pauses(&self, number: u64) {
+        self.lock().declared.insert(number, Declared::Pauses);
+        self.changed.notify_one();
+    }
+
     pub(super) fn admit(&self, number: u64) -> Admission {
         let mut inner = self.lock();
+        let Inner { live, declared, .. } = &mut *inner;
         // Read under the lock: who ends the connection publishes first and then takes the lock to let go of those
         // that wait.
         if let Some(error) = self.states.borrow().over() {
             return Admission::Never(error);
         }
-        if let Some(live) = &inner.live
+        if let Some(live) = live
             && live.reached >= number
             && live.connection.phase() == Phase::Up
         {
+            declared.insert(number, Declared::Busy);
             return Admission::Now(Admitted { connection: live.connection.clone(), turn: None });
         }
         let (give, given) = oneshot::channel();
-        let declared = inner.declared.entry(number).or_default();
-        declared.has_asked = true;
-        declared.waits = Some(give);
+        declared.insert(number, Declared::Asks(give));
         drop(inner);
         self.changed.notify_one();
         Admission::Later(Box::pin(async move { given.await.ok() }))
@@ -209,16 +216,27 @@ impl Grounds {
             return Next::Over;
         };
         for (number, declared) in declared.range_mut(live.reached + 1..) {
-            if !declared.has_asked {
-                return Next::Nobody;
-            }
-            live.reached = *number;
-            // Who does not wait is in a pause of its own, or over: nobody waits for it either.
-            if let Some(give) = declared.waits.take() {
-                return Next::Give(give, live.connection.clone());
+            match declared {
+                Declared::New => return Next::Nobody,
+                Declared::Busy => return Next::Held(*number),
+                Declared::Pauses => live.reached = *number,
+                Declared::Asks(_) => {
+                    live.reached = *number;
+                    if let Declared::Asks(give) = std::mem::replace(declared, Declared::Busy) {
+                        return Next::Give(give, live.connection.clone());
+                    }
+                }
             }
         }
         Next::Nobody
+    }
+
+    /// Waits no longer for the channel with this number.
+    pub(super) fn pass_over(&self, connection: &ConnectionRef, number: u64) {
+        let mut inner = self.lock();
+        if let Some(live) = inner.live.as_mut().filter(|live| live.connection.is_same(connection)) {
+            live.reached = live.reached.max(number);
+        }
     }
 
     /// Tells everybody where the connection is now.
@@ -229,8 +247,9 @@ impl Grounds {
         self.states.send_replace(state);
         if over {
             let mut inner = self.lock();
+            let asking = inner.declared.values_mut().filter(|declared| declared.asks());
             let waiting: Vec<_> =
-                inner.declared.values_mut().filter_map(|declared| declared.waits.take()).collect();
+                asking.map(|declared| std::mem::replace(declared, Declared::Pauses)).collect();
             drop(inner);
             drop(waiting);
         }
