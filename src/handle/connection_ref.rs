@@ -32,9 +32,9 @@ pub(crate) struct Shared {
     facts: Arc<Facts>,
     phases: watch::Receiver<PhaseEvent>,
     redial: Option<Redial>,
+    watched: WatchList,
     /// How many connections were made for isolated channels of this one and are not gone.
     isolated: Arc<watch::Sender<usize>>,
-    watched: WatchList,
 }
 
 /// One connection of an isolated channel; dropped when that connection is gone.
@@ -69,8 +69,14 @@ impl ConnectionRef {
         phases: watch::Receiver<PhaseEvent>,
         redial: Option<Redial>,
     ) -> Self {
-        let (isolated, watched) = (Arc::default(), WatchList::default());
-        let shared = Shared { actor: actor.clone(), facts, phases, redial, isolated, watched };
+        let shared = Shared {
+            actor: actor.clone(),
+            facts,
+            phases,
+            redial,
+            watched: WatchList::default(),
+            isolated: Arc::default(),
+        };
         Self { actor, shared: Arc::new(shared) }
     }
 
@@ -92,6 +98,11 @@ impl ConnectionRef {
         self.shared.redial.as_ref()
     }
 
+    /// The supervised channels that were declared on it.
+    pub(crate) fn watched(&self) -> &WatchList {
+        &self.shared.watched
+    }
+
     /// One more isolated channel has a connection.
     pub(crate) fn isolates(&self) -> Isolated {
         self.shared.isolated.send_modify(|isolated| *isolated += 1);
@@ -103,11 +114,6 @@ impl ConnectionRef {
     pub(crate) async fn nothing_left(&self) {
         let _ = self.actor.wait(None).await;
         let _ = self.shared.isolated.subscribe().wait_for(|isolated| *isolated == 0).await;
-    }
-
-    /// The supervised channels that were declared on it.
-    pub(crate) fn watched(&self) -> &WatchList {
-        &self.shared.watched
     }
 
     /// The connection's error when it is down; `Closed` while it is not.

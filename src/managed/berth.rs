@@ -52,7 +52,7 @@ impl Place for Berth {
     }
 
     fn list(&self, channel: Weak<dyn Watched>) {
-        self.address.grounds.list(self.number, channel);
+        self.address.grounds.watched.add(channel);
     }
 
     fn escalate(&self, connection: &ConnectionRef, last: &IncarnationEnd) {

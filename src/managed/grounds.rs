@@ -4,7 +4,7 @@
 //! One lock, held for a look or a change and never while anything is waited for or code of users runs.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -12,7 +12,7 @@ use super::course::{Course, Tally};
 use super::state::{ManagedInfo, ManagedState};
 use crate::error::{ConnectionError, Phase};
 use crate::handle::ConnectionRef;
-use crate::observe::{PhaseEvent, Watched};
+use crate::observe::{PhaseEvent, WatchList};
 use crate::supervised::{Admission, Admitted};
 
 pub(super) struct Grounds {
@@ -22,6 +22,8 @@ pub(super) struct Grounds {
     states: watch::Sender<ManagedState>,
     /// Somebody has begun to wait for a turn, or has left.
     pub(super) changed: Notify,
+    /// The supervised channels, for those who look: as long as they have an address, also when they are over.
+    pub(super) watched: WatchList,
 }
 
 struct Inner {
@@ -41,19 +43,9 @@ struct Live {
     settled: bool,
 }
 
-/// A supervised channel.
-#[derive(Default)]
-struct Declared {
-    at: At,
-    /// The channel, for those who look.
-    watched: Option<Weak<dyn Watched>>,
-}
-
 /// What a supervised channel is at.
-#[derive(Default)]
-enum At {
+enum Declared {
     /// It will ask for a connection soon.
-    #[default]
     New,
     /// It waits for its turn.
     Asks(oneshot::Sender<Admitted>),
@@ -63,7 +55,7 @@ enum At {
     Pauses,
 }
 
-impl At {
+impl Declared {
     const fn asks(&self) -> bool {
         matches!(self, Self::Asks(_))
     }
@@ -91,6 +83,7 @@ impl Grounds {
             inner: Mutex::new(inner),
             states: watch::Sender::new(state),
             changed: Notify::new(),
+            watched: WatchList::default(),
         }
     }
 
@@ -134,7 +127,7 @@ impl Grounds {
             uptime: tally.uptime + up_for.unwrap_or_default(),
             last: tally.last,
             channels: inner.declared.len(),
-            waiting: inner.declared.values().filter(|declared| declared.at.asks()).count(),
+            waiting: inner.declared.values().filter(|declared| declared.asks()).count(),
         }
     }
 
@@ -145,23 +138,11 @@ impl Grounds {
         let mut inner = self.lock();
         let number = inner.next;
         inner.next += 1;
-        inner.declared.insert(number, Declared::default());
+        inner.declared.insert(number, Declared::New);
         number
     }
 
-    /// The channel can be looked at.
-    pub(super) fn list(&self, number: u64, channel: Weak<dyn Watched>) {
-        if let Some(declared) = self.lock().declared.get_mut(&number) {
-            declared.watched = Some(channel);
-        }
-    }
-
-    /// The channels there are, in the order of declaration.
-    pub(super) fn watched(&self) -> Vec<Arc<dyn Watched>> {
-        self.lock().declared.values().filter_map(|declared| declared.watched.as_ref()?.upgrade()).collect()
-    }
-
-    /// What a channel with this number waits for.
+    /// What a channel waits for that has asked for a connection.
     pub(super) fn waits_for(&self) -> String {
         let state = self.state();
         match &state {
@@ -178,7 +159,7 @@ impl Grounds {
 
     /// The channel makes a pause, after which it asks again.
     pub(super) fn pauses(&self, number: u64) {
-        self.lock().declared.entry(number).or_default().at = At::Pauses;
+        self.lock().declared.insert(number, Declared::Pauses);
         self.changed.notify_one();
     }
 
@@ -195,11 +176,11 @@ impl Grounds {
             && live.connection.phase() == Phase::Up
         {
             live.reached = live.reached.max(number);
-            declared.entry(number).or_default().at = At::Busy;
+            declared.insert(number, Declared::Busy);
             return Admission::Now(Admitted { connection: live.connection.clone(), turn: None });
         }
         let (give, given) = oneshot::channel();
-        declared.entry(number).or_default().at = At::Asks(give);
+        declared.insert(number, Declared::Asks(give));
         drop(inner);
         self.changed.notify_one();
         Admission::Later(Box::pin(async move { given.await.ok() }))
@@ -238,13 +219,13 @@ impl Grounds {
             return Next::Over;
         };
         for (number, declared) in declared.range_mut(live.reached + 1..) {
-            match &declared.at {
-                At::New => return Next::Nobody,
-                At::Busy => return Next::Held(*number),
-                At::Pauses => live.reached = *number,
-                At::Asks(_) => {
+            match declared {
+                Declared::New => return Next::Nobody,
+                Declared::Busy => return Next::Held(*number),
+                Declared::Pauses => live.reached = *number,
+                Declared::Asks(_) => {
                     live.reached = *number;
-                    if let At::Asks(give) = std::mem::replace(&mut declared.at, At::Busy) {
+                    if let Declared::Asks(give) = std::mem::replace(declared, Declared::Busy) {
                         return Next::Give(give, live.connection.clone());
                     }
                 }
@@ -270,9 +251,9 @@ impl Grounds {
         self.states.send_replace(state);
         if over {
             let mut inner = self.lock();
-            let asking = inner.declared.values_mut().filter(|declared| declared.at.asks());
+            let asking = inner.declared.values_mut().filter(|declared| declared.asks());
             let waiting: Vec<_> =
-                asking.map(|declared| std::mem::replace(&mut declared.at, At::Pauses)).collect();
+                asking.map(|declared| std::mem::replace(declared, Declared::Pauses)).collect();
             drop(inner);
             drop(waiting);
         }

@@ -144,7 +144,7 @@ impl ManagedRef {
 
     /// Its supervised channels, for those who look.
     pub(super) fn watched(&self) -> Vec<Arc<dyn Watched>> {
-        self.address.grounds.watched()
+        self.address.grounds.watched.all()
     }
 
     fn route(&self) -> Route {

@@ -64,6 +64,7 @@ mod look;
 mod managed_ref;
 mod spec;
 mod state;
+mod tasks;
 
 pub use error::NotConnected;
 pub use managed_ref::ManagedRef;

@@ -77,6 +77,7 @@ mod look;
 mod place;
 mod spec;
 mod state;
+mod step;
 mod supervised_ref;
 mod supervisor;
 
