@@ -30,7 +30,20 @@ const TURN_EVENTS: usize = 256;
 const TURN_TIME: Duration = Duration::from_millis(1);
 
 /// The opener's answer.
-pub(crate) type Opened<C, R> = oneshot::Sender<Result<Unclaimed<C, R>, OpenError>>;
+pub(crate) type Opened<C, R> = oneshot::Sender<Result<Unclaimed<C, R>, NotOpened<C>>>;
+
+/// There is no channel.
+pub(crate) struct NotOpened<C> {
+    pub(crate) error: OpenError,
+    /// Untouched, if it was never run: it may be tried elsewhere.
+    pub(crate) behaviour: Option<C>,
+}
+
+impl<C> From<OpenError> for NotOpened<C> {
+    fn from(error: OpenError) -> Self {
+        Self { error, behaviour: None }
+    }
+}
 
 /// A channel on its way to its opener. It is stopped if it does not get there.
 pub(crate) struct Unclaimed<C: Behaviour<R>, R: Role> {
@@ -117,7 +130,7 @@ impl<C: Behaviour<R>, R: Role> Actor for ChannelActor<C, R> {
         let outcome = guard("init", behaviour.init(&mut state.ctx)).await;
         if let Err(reason) = outcome {
             if let Some(opened) = state.opened.take() {
-                let _ = opened.send(Err(OpenError::Init(reason.to_string().into())));
+                let _ = opened.send(Err(OpenError::Init(reason.to_string().into()).into()));
             }
             return state.stop(&myself, reason).await;
         }

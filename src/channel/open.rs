@@ -1,8 +1,11 @@
 //! Opening channels, from a connection's address.
 
-use tokio::sync::oneshot;
+use std::sync::Arc;
 
-use super::actor::Unclaimed;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::actor::{NotOpened, Unclaimed};
 use super::bare::{BareChannel, ChannelEvent, Relay};
 use super::start::Starter;
 use crate::behaviour::{ChannelHandle, ChannelRef, ClientChannel};
@@ -10,6 +13,7 @@ use crate::config::{ChannelOptions, SlowConsumer};
 use crate::error::{OpenError, Phase};
 use crate::handle::ConnectionRef;
 use crate::handle::msg::{ConnectionMsg, OpenCommand};
+use crate::handle::route::{Route, Slot, Way, Wish};
 use crate::wire::open::OpenRequest;
 
 /// # Channels
@@ -41,16 +45,27 @@ impl ConnectionRef {
         behaviour: C,
     ) -> Result<ChannelRef<C>, OpenError> {
         options.check()?;
+        self.open_on(request, options, behaviour, None).await.map_err(|not_opened| not_opened.error)
+    }
+
+    /// Opens a channel that is in somebody's account.
+    async fn open_on<C: ClientChannel>(
+        &self,
+        request: OpenRequest,
+        options: ChannelOptions,
+        behaviour: C,
+        slot: Option<Arc<dyn Slot>>,
+    ) -> Result<ChannelRef<C>, NotOpened<C>> {
         if options.slow_consumer != SlowConsumer::Isolate {
-            return self.open_here(request, options, behaviour).await;
+            return self.open_here(request, options, behaviour, slot).await;
         }
         let Some(redial) = self.redial() else {
-            return Err(OpenError::Isolate("this connection was made over a given stream".into()));
+            return Err(OpenError::Isolate("this connection was made over a given stream".into()).into());
         };
         self.may_open()?;
         let own = redial().await.map_err(|e| OpenError::Isolate(e.to_string().into()))?;
         self.may_open()?;
-        let channel = own.open_here(request, options, behaviour).await?;
+        let channel = own.open_here(request, options, behaviour, slot).await?;
         self.takes_along(&channel);
         Ok(channel)
     }
@@ -81,16 +96,18 @@ impl ConnectionRef {
         request: OpenRequest,
         options: ChannelOptions,
         behaviour: C,
-    ) -> Result<ChannelRef<C>, OpenError> {
+        slot: Option<Arc<dyn Slot>>,
+    ) -> Result<ChannelRef<C>, NotOpened<C>> {
         let (tx, rx) = oneshot::channel();
         let adjust = options.window_adjust;
         let start = Box::new(Starter { behaviour, adjust, opened: Some(tx) });
-        self.tell(ConnectionMsg::Open(OpenCommand { request, options, start }))?;
+        self.tell(ConnectionMsg::Open(OpenCommand { request, options, start, slot }))
+            .map_err(OpenError::from)?;
         match rx.await {
             Ok(opened) => opened.map(Unclaimed::claim),
             // Nobody is left to answer: the channel's actor was killed in `init`, or the connection is gone.
-            Err(_) if self.is_running() => Err(OpenError::Init("the channel actor was killed".into())),
-            Err(_) => Err(OpenError::Connection(self.closed().await)),
+            Err(_) if self.is_running() => Err(OpenError::Init("the channel actor was killed".into()).into()),
+            Err(_) => Err(OpenError::Connection(self.closed().await).into()),
         }
     }
 
@@ -113,5 +130,52 @@ impl ConnectionRef {
     {
         let relay = self.open_channel(request, options, Relay::new(owner)).await?;
         Ok(BareChannel::new(&relay))
+    }
+}
+
+/// # Channels on a connection that is found first
+impl Route {
+    /// Opens a channel, looking for another connection as long as the one that was found has no room after all.
+    pub(crate) async fn open_channel<C: ClientChannel>(
+        &self,
+        request: OpenRequest,
+        options: ChannelOptions,
+        mut behaviour: C,
+    ) -> Result<ChannelRef<C>, OpenError> {
+        options.check()?;
+        let wish = Wish {
+            session: matches!(request, OpenRequest::Session),
+            isolated: options.slow_consumer == SlowConsumer::Isolate,
+            since: Instant::now(),
+        };
+        loop {
+            let way = self.way(wish).await?;
+            let slot = way.slot.clone();
+            match way.open_channel(request.clone(), options.clone(), behaviour).await {
+                Ok(channel) => return Ok(channel),
+                Err(NotOpened { error, behaviour: unused }) => {
+                    let again = slot.is_some_and(|slot| slot.not_opened(&error));
+                    match unused.filter(|_| again) {
+                        Some(unused) => behaviour = unused,
+                        None => return Err(error),
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Way {
+    pub(crate) async fn open_channel<C: ClientChannel>(
+        self,
+        request: OpenRequest,
+        options: ChannelOptions,
+        behaviour: C,
+    ) -> Result<ChannelRef<C>, NotOpened<C>> {
+        if self.own {
+            self.connection.open_here(request, options, behaviour, self.slot).await
+        } else {
+            self.connection.open_on(request, options, behaviour, self.slot).await
+        }
     }
 }

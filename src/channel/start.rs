@@ -6,7 +6,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use ractor::Actor;
 
-use super::actor::{Arguments, ChannelActor, Opened};
+use super::actor::{Arguments, ChannelActor, NotOpened, Opened};
 use crate::behaviour::{Behaviour, HandleTimeouts, Role};
 use crate::config::WindowAdjust;
 use crate::error::{CloseReason, OpenError, StopReason};
@@ -59,7 +59,7 @@ impl<C: Behaviour<R>, R: Role> StartChannel for Starter<C, R> {
 
     fn refuse(self: Box<Self>, error: OpenError) {
         if let Some(opened) = self.opened {
-            let _ = opened.send(Err(error));
+            let _ = opened.send(Err(NotOpened { error, behaviour: Some(self.behaviour) }));
         }
     }
 

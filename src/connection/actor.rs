@@ -136,6 +136,7 @@ impl Actor for ConnectionActor {
             ConnectionMsg::Transport(event) => state.transport_event(&myself, event),
             ConnectionMsg::GateShut | ConnectionMsg::Tick => state.tick(&myself),
             ConnectionMsg::KeepaliveAnswered => state.counters.keepalives_answered += 1,
+            ConnectionMsg::Ask(answered) => state.ask(answered),
             ConnectionMsg::Info(reply) => {
                 let _ = reply.send(state.info());
             }
@@ -212,11 +213,12 @@ impl State {
             tokio::spawn(async move { command.start.refuse(error) });
             return;
         }
-        let OpenCommand { request, options, start } = command;
+        let OpenCommand { request, options, start, slot } = command;
         let port = self.port(myself, &options);
         let key = port.key();
         self.counters.channels_opened += 1;
-        self.table.insert(Entry::new(Arc::clone(&port), request.channel_type(), start.behaviour()));
+        let entry = Entry::new(Arc::clone(&port), request.channel_type(), start.behaviour());
+        self.table.insert(entry.on(slot.clone()));
 
         let transport = Arc::clone(&self.args.transport);
         let down = Arc::clone(&self.args.down);
@@ -232,6 +234,9 @@ impl State {
             let mut opening = transport.open(request, Arc::clone(&port));
             let why = match tokio::time::timeout(limit, &mut opening).await {
                 Ok(Ok(())) => {
+                    if let Some(slot) = slot {
+                        slot.confirmed();
+                    }
                     if start.start(port, timeouts, parent).await {
                         return;
                     }
@@ -246,6 +251,9 @@ impl State {
                     let _ = myself.cast(ConnectionMsg::OpenOverdue(key));
                     match opening.await {
                         Ok(()) => {
+                            if let Some(slot) = slot {
+                                slot.confirmed();
+                            }
                             port.abandon(CloseReason::Local);
                             NoActor::NotStarted
                         }
@@ -254,6 +262,15 @@ impl State {
                 }
             };
             let _ = myself.cast(ConnectionMsg::Unstarted(key, why));
+        });
+    }
+
+    fn ask(&self, answered: oneshot::Sender<()>) {
+        let answer = self.args.transport.ping();
+        tokio::spawn(async move {
+            if answer.await.is_ok() {
+                let _ = answered.send(());
+            }
         });
     }
 

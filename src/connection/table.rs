@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use ractor::ActorId;
 
+use crate::error::CloseReason;
 use crate::handle::roster::Roster;
+use crate::handle::route::Slot;
 use crate::observe::{ChannelInfo, ChannelState};
 use crate::port::Port;
 use crate::wire::id::ChannelKey;
 
 /// One channel.
-#[derive(Debug)]
 pub(super) struct Entry {
     pub(super) port: Arc<Port>,
     pub(super) kind: &'static str,
@@ -30,7 +31,15 @@ pub(super) struct Entry {
     /// The peer has not answered the open in time, and nobody waits for it any more.
     overdue: bool,
     /// Dropped with the entry.
+    slot: Option<Arc<dyn Slot>>,
+    /// Dropped with the entry.
     _keeps: Option<Box<dyn Any + Send>>,
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entry").field("port", &self.port).field("kind", &self.kind).finish_non_exhaustive()
+    }
 }
 
 impl Entry {
@@ -43,8 +52,15 @@ impl Entry {
             taken: 0,
             actor_gone: false,
             overdue: false,
+            slot: None,
             _keeps: None,
         }
+    }
+
+    /// Its place in somebody's account.
+    pub(super) fn on(mut self, slot: Option<Arc<dyn Slot>>) -> Self {
+        self.slot = slot;
+        self
     }
 
     /// What is dropped when both the channel and its actor have ended.
@@ -179,6 +195,11 @@ impl Table {
         let entry = self.entries.remove(&key);
         if let Some(entry) = &entry {
             entry.port.inbox.budget().write_off();
+            if let Some(slot) = &entry.slot
+                && matches!(entry.port.outbox.closed(), Some(CloseReason::Stalled { .. }))
+            {
+                slot.stalled();
+            }
         }
         entry.is_some()
     }

@@ -9,6 +9,7 @@ use ractor::RpcReplyPort;
 use tokio::sync::oneshot;
 
 use super::roster::Parent;
+use super::route::Slot;
 use crate::behaviour::HandleTimeouts;
 use crate::config::ChannelOptions;
 use crate::error::{ConnectionError, OpenError};
@@ -42,6 +43,8 @@ pub(crate) struct OpenCommand {
     pub(crate) request: OpenRequest,
     pub(crate) options: ChannelOptions,
     pub(crate) start: Box<dyn StartChannel>,
+    /// Dropped when both the channel and its actor have ended.
+    pub(crate) slot: Option<Arc<dyn Slot>>,
 }
 
 /// A channel the peer has opened and the transport has accepted.
@@ -79,6 +82,8 @@ pub(crate) enum ConnectionMsg {
     /// Time to look at the clocks.
     Tick,
     KeepaliveAnswered,
+    /// Tells when the peer has answered a question that is asked now: it has seen all that was sent before.
+    Ask(oneshot::Sender<()>),
     Info(RpcReplyPort<ConnectionInfo>),
     Rekey(oneshot::Sender<Result<(), ConnectionError>>),
     RekeyDone,

@@ -12,6 +12,7 @@ use super::course::{Course, Tally};
 use super::state::{ManagedInfo, ManagedState};
 use crate::error::{ConnectionError, Phase};
 use crate::handle::ConnectionRef;
+use crate::handle::route::Way;
 use crate::observe::PhaseEvent;
 use crate::supervised::{Admission, Admitted};
 
@@ -142,7 +143,7 @@ impl Grounds {
             && live.reached >= number
             && live.connection.phase() == Phase::Up
         {
-            return Admission::Now(Admitted { connection: live.connection.clone(), turn: None });
+            return Admission::Now(Admitted { way: Way::shared(live.connection.clone()), turn: None });
         }
         let (give, given) = oneshot::channel();
         let declared = inner.declared.entry(number).or_default();

@@ -19,6 +19,7 @@ use crate::connect_error::ConnectError;
 use crate::error::{ConfigError, ConnectionError};
 use crate::handle::ConnectionRef;
 use crate::handle::msg::ConnectionMsg;
+use crate::handle::route::Way;
 use crate::supervised::{Admitted, Turn};
 
 /// One message to a keeper.
@@ -293,7 +294,7 @@ async fn bring_up(grounds: Arc<Grounds>, connection: ConnectionRef, limit: Durat
         match grounds.next(&connection) {
             Next::Give(give, connection) => {
                 let (turn, over) = Turn::new();
-                if give.send(Admitted { connection, turn: Some(turn) }).is_ok() {
+                if give.send(Admitted { way: Way::shared(connection), turn: Some(turn) }).is_ok() {
                     let _ = tokio::time::timeout(limit, over).await;
                 }
             }

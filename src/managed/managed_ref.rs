@@ -18,7 +18,7 @@ use crate::client::Client;
 use crate::connect_error::ConnectError;
 use crate::error::OpenError;
 use crate::handle::ConnectionRef;
-use crate::handle::route::Route;
+use crate::handle::route::{Route, Way};
 use crate::session::Command;
 use crate::supervised::{ChannelSpec, SupervisedRef, supervise};
 
@@ -141,11 +141,11 @@ impl ManagedRef {
         self.route().subsystem(name)
     }
 
-    fn route(&self) -> Route {
+    pub(crate) fn route(&self) -> Route {
         let managed = self.clone();
-        Route::found(move || {
+        Route::found(move |_| {
             let managed = managed.clone();
-            async move { managed.connection().await.map_err(OpenError::from) }
+            async move { managed.connection().await.map(Way::shared).map_err(OpenError::from) }
         })
     }
 

@@ -124,8 +124,7 @@ impl Command {
         let [inherit_stdout, inherit_stderr] = [stdout, stderr].map(|target| target == Target::Inherit);
         let process = Process::new(Arc::clone(&shared), plan, inherit_stdout, inherit_stderr);
         let opening = async move {
-            let connection = self.route.connection().await?;
-            connection.open_channel(self.open, self.options, process).await
+            self.route.open_channel(self.open, self.options, process).await
         };
         let channel = owner.within(opening).await?.map_err(CommandError::Open)?;
         if let Some(error) = shared.failure() {

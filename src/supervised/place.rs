@@ -11,6 +11,7 @@ use super::state::IncarnationEnd;
 use crate::error::ConnectionError;
 use crate::handle::ConnectionRef;
 use crate::handle::msg::ConnectionMsg;
+use crate::handle::route::Way;
 
 /// A place for one supervised channel.
 pub(crate) trait Place: Send + Sync + 'static {
@@ -37,7 +38,7 @@ pub(crate) enum Admission {
 
 /// Leave to open on this connection.
 pub(crate) struct Admitted {
-    pub(crate) connection: ConnectionRef,
+    pub(crate) way: Way,
     pub(crate) turn: Option<Turn>,
 }
 
@@ -54,7 +55,7 @@ impl Turn {
 
 impl Place for ConnectionRef {
     fn admit(&self) -> Admission {
-        Admission::Now(Admitted { connection: self.clone(), turn: None })
+        Admission::Now(Admitted { way: Way::shared(self.clone()), turn: None })
     }
 
     fn gone(&self) -> BoxFuture<'static, ConnectionError> {

@@ -19,9 +19,11 @@ use super::place::{Admission, Admitted, Place, Turn};
 use super::spec::{ChannelSpec, Incarnation};
 use super::state::IncarnationEnd;
 use crate::behaviour::{ChannelRef, ClientChannel};
+use crate::channel::NotOpened;
 use crate::config::SlowConsumer;
-use crate::error::{CloseReason, ConfigError, ConnectionError, Phase};
+use crate::error::{CloseReason, ConfigError, ConnectionError, OpenError, Phase};
 use crate::handle::ConnectionRef;
+use crate::handle::route::Way;
 
 /// One message to a supervisor.
 pub(super) enum Order<C: ClientChannel> {
@@ -195,15 +197,15 @@ impl<C: ClientChannel> Supervisor<C> {
 
     fn begin(&mut self, myself: &ActorRef<Order<C>>, admitted: Admitted) {
         let Some(incarnation) = self.course.begin() else { return };
-        let Admitted { connection, turn } = admitted;
+        let Admitted { way, turn } = admitted;
         self.turn = turn;
-        self.connection = Some(connection.clone());
+        self.connection = Some(way.connection.clone());
         let mut spec = self.spec.clone();
         if self.course.is_isolated() {
             spec.options.slow_consumer = SlowConsumer::Isolate;
         }
         let gone = (self.place.comes_back(), self.place.gone());
-        self.next_step(myself, |reporter| open(spec, connection, gone, incarnation, reporter));
+        self.next_step(myself, |reporter| open(spec, way, gone, incarnation, reporter));
         self.door.publish(&self.course);
     }
 
@@ -328,27 +330,34 @@ async fn wait<C: ClientChannel>(
 /// Opens one incarnation and watches over it until it ends.
 async fn open<C: ClientChannel>(
     spec: ChannelSpec<C>,
-    connection: ConnectionRef,
+    way: Way,
     (comes_back, gone): (bool, BoxFuture<'static, ConnectionError>),
     incarnation: Incarnation,
     reporter: Reporter<C>,
 ) {
     let isolated = spec.options.slow_consumer == SlowConsumer::Isolate;
+    let connection = way.connection.clone();
     let life = async {
         let behaviour = match catch_unwind(AssertUnwindSafe(|| (spec.factory)(incarnation))) {
             Ok(behaviour) => behaviour,
-            Err(panic) => return IncarnationEnd::FactoryPanicked(panic_text(&*panic).into()),
+            Err(panic) => return (IncarnationEnd::FactoryPanicked(panic_text(&*panic).into()), false),
         };
-        match connection.open_channel(spec.request, spec.options, behaviour).await {
+        let slot = way.slot.clone();
+        match way.open_channel(spec.request, spec.options, behaviour).await {
             Ok(channel) => {
+                drop(slot);
                 reporter.tell(Report::Up(Held(Some(channel.clone()))));
-                IncarnationEnd::Stopped(channel.wait().await)
+                (IncarnationEnd::Stopped(channel.wait().await), false)
             }
-            Err(error) => IncarnationEnd::NotStarted(error),
+            Err(NotOpened { error, .. }) => {
+                // The connection had no room after all: nothing the channel could be blamed for.
+                let elsewhere = slot.is_some_and(|slot| slot.not_opened(&error));
+                (IncarnationEnd::NotStarted(if elsewhere { OpenError::Draining } else { error }), elsewhere)
+            }
         }
     };
     tokio::pin!(life);
-    let end = tokio::select! {
+    let (end, elsewhere) = tokio::select! {
         biased;
         end = &mut life => end,
         error = connection.closed() => {
@@ -369,6 +378,7 @@ async fn open<C: ClientChannel>(
     };
     if let Some(error) = lost
         && (isolated || comes_back)
+        && !elsewhere
     {
         reporter.tell(Report::Away(error));
         connection.closed().await;
