@@ -51,9 +51,11 @@ pub mod error;
 pub mod host_key;
 pub mod managed;
 pub mod observe;
+pub mod pool;
 pub mod session;
 pub mod supervised;
 pub mod supervision;
+pub mod target;
 pub mod wire;
 
 mod behaviour;
@@ -85,6 +87,7 @@ pub use connect_error::ConnectError;
 pub use error::BoxError;
 pub use handle::ConnectionRef;
 pub use managed::{ManagedRef, ManagedSpec};
+pub use pool::{Pool, PoolConfig};
 pub use port::event::ChannelMsg;
 #[cfg(feature = "server")]
 pub use server::{
@@ -95,6 +98,7 @@ pub use server::{
 #[cfg(feature = "sftp")]
 pub use subsystem::{Sftp, SftpCounters};
 pub use supervised::{ChannelSpec, Escalation, Incarnation, SupervisedRef};
+pub use target::Target;
 pub use wire::id::ChannelKey;
 
 pub use bytes;

@@ -17,7 +17,7 @@ mod source;
 use source::{Source, is_part};
 
 /// Every top-level module and its tier.
-const TIERS: [(&str, u8); 25] = [
+const TIERS: [(&str, u8); 27] = [
     ("wire", 0),
     ("error", 1),
     ("config", 1),
@@ -42,6 +42,8 @@ const TIERS: [(&str, u8); 25] = [
     ("server", 6),
     ("test_util", 6),
     ("managed", 7),
+    ("pool", 8),
+    ("target", 9),
     ("hardening", 7),
 ];
 
