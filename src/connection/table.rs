@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use ractor::ActorId;
 
-use crate::error::CloseReason;
 use crate::handle::roster::Roster;
 use crate::handle::route::Slot;
 use crate::observe::{ChannelInfo, ChannelState};
@@ -196,9 +195,9 @@ impl Table {
         if let Some(entry) = &entry {
             entry.port.inbox.budget().write_off();
             if let Some(slot) = &entry.slot
-                && matches!(entry.port.outbox.closed(), Some(CloseReason::Stalled { .. }))
+                && let Some(reason) = entry.port.outbox.closed()
             {
-                slot.stalled();
+                slot.over(&reason);
             }
         }
         entry.is_some()

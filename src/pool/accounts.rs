@@ -13,6 +13,11 @@ use super::info::Eviction;
 
 /// After so long one more channel is tried than a server has taken.
 const TRY_ONE_MORE: Duration = Duration::from_secs(60);
+/// How long to wait before it is tried again whether processes have ended, at first and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LAST_PAUSE: Duration = Duration::from_secs(1);
+/// After so many refusals of a connection that has nothing but processes nobody waits for, it is replaced.
+const MOST_ALONE: u32 = 6;
 /// For so long no further connection is made after one that cannot be made, while another is up.
 const NO_MORE: Duration = Duration::from_secs(30);
 
@@ -41,6 +46,15 @@ pub(super) struct Account {
     confirmed: usize,
     /// Those whose channel is over here; the server may not have noticed.
     pub(super) settling: usize,
+    /// Channels that we have closed, whose processes the server may still count. Only a try can tell.
+    pub(super) lingering: usize,
+    /// One more channel than there is room for is being tried, to find out.
+    trying: bool,
+    /// When that may be tried again, and after which pause once more.
+    try_at: Instant,
+    try_pause: Duration,
+    /// How often it was refused in a row while the connection had no channel at all.
+    refused_alone: u32,
     /// Channels that are no sessions.
     pub(super) others: usize,
     /// Channels in a row that were not opened.
@@ -60,6 +74,11 @@ impl Account {
             used: 0,
             confirmed: 0,
             settling: 0,
+            lingering: 0,
+            trying: false,
+            try_at: now,
+            try_pause: FIRST_PAUSE,
+            refused_alone: 0,
             others: 0,
             failures: 0,
             proven: false,
@@ -68,9 +87,24 @@ impl Account {
         }
     }
 
+    const fn may_try(&self) -> bool {
+        self.live && self.serving && self.lingering > 0 && !self.trying
+    }
+
     pub(super) const fn is_unused(&self) -> bool {
         self.used == self.settling && self.others == 0
     }
+}
+
+/// What a channel that is over here leaves at its server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    /// There was no channel.
+    Nothing,
+    /// The server has closed it, and forgets it when it has seen our answer.
+    Notice,
+    /// We have closed it. OpenSSH counts the session until its process has ended, and does not tell when.
+    Process,
 }
 
 /// What becomes of a channel that was not opened.
@@ -78,6 +112,8 @@ impl Account {
 pub(super) enum Verdict {
     /// It waits for another place.
     Again,
+    /// It waits for another place, and the connection is not to be used any more.
+    Leave,
     /// Its caller is told.
     Tell,
     /// Its caller is told, and the connection is not to be used any more.
@@ -176,7 +212,8 @@ impl Accounts {
         }
         let serving = || self.connections.values().filter(|account| account.serving);
         let coming = serving().filter(|account| !account.live).count().saturating_mul(self.limit(now));
-        let soon_free: usize = serving().map(|account| account.settling).sum();
+        let soon_free: usize =
+            serving().map(|account| account.settling + usize::from(account.trying)).sum();
         waiting > coming.saturating_add(soon_free)
     }
 
@@ -201,11 +238,25 @@ impl Accounts {
     pub(super) fn take(&mut self, session: bool, now: Instant) -> Option<Ticket> {
         let limit = self.limit(now);
         let free = |account: &Account| {
-            account.live && account.serving && (!session || account.used < limit)
+            account.live && account.serving && (!session || account.used + account.lingering < limit)
         };
         let (number, account) = self.connections.iter_mut().find(|(_, account)| free(account))?;
         *(if session { &mut account.used } else { &mut account.others }) += 1;
         Some(Ticket { number: *number, generation: account.generation, session })
+    }
+
+    /// Takes a place that is free if a process has ended that nobody waits for.
+    pub(super) fn attempt(&mut self, now: Instant) -> Option<Ticket> {
+        let may = |account: &Account| account.may_try() && account.try_at <= now;
+        let (number, account) = self.connections.iter_mut().find(|(_, account)| may(account))?;
+        account.trying = true;
+        account.used += 1;
+        Some(Ticket { number: *number, generation: account.generation, session: true })
+    }
+
+    /// When such a place may be tried on this connection.
+    pub(super) fn try_at(&self, number: u64) -> Option<Instant> {
+        self.connections.get(&number).filter(|account| account.may_try()).map(|account| account.try_at)
     }
 
     /// Connections on which places are free as soon as their servers have noticed.
@@ -221,11 +272,19 @@ impl Accounts {
 
     /// The server has confirmed the channel.
     pub(super) fn confirmed(&mut self, ticket: Ticket, now: Instant) {
+        let limit = self.limit(now);
         let Some(account) = self.of(ticket) else { return };
         account.failures = 0;
         account.proven = true;
         if ticket.session {
             account.confirmed += 1;
+            account.trying = false;
+            account.refused_alone = 0;
+            account.try_at = now;
+            account.try_pause = FIRST_PAUSE;
+            // There is room for it: so many processes at least have ended.
+            let ended = (account.used + account.lingering).saturating_sub(limit);
+            account.lingering = account.lingering.saturating_sub(ended);
             let confirmed = account.confirmed;
             if self.learned.is_some_and(|(limit, _)| confirmed > limit) {
                 self.learned = Some((confirmed, now));
@@ -233,15 +292,20 @@ impl Accounts {
         }
     }
 
-    /// Nothing is left of the channel here. `confirmed` says whether there was one.
-    pub(super) fn release(&mut self, ticket: Ticket, confirmed: bool, now: Instant) {
+    /// Nothing is left of the channel here.
+    pub(super) fn release(&mut self, ticket: Ticket, left: Left, now: Instant) {
         let Some(account) = self.of(ticket) else { return };
-        match (ticket.session, confirmed) {
+        match (ticket.session, left) {
             (false, _) => account.others = account.others.saturating_sub(1),
-            (true, false) => account.used = account.used.saturating_sub(1),
-            (true, true) => {
+            (true, Left::Nothing) => account.used = account.used.saturating_sub(1),
+            (true, Left::Notice) => {
                 account.confirmed = account.confirmed.saturating_sub(1);
                 account.settling += 1;
+            }
+            (true, Left::Process) => {
+                account.confirmed = account.confirmed.saturating_sub(1);
+                account.used = account.used.saturating_sub(1);
+                account.lingering += 1;
             }
         }
         if account.is_unused() {
@@ -265,11 +329,21 @@ impl Accounts {
             return Verdict::Tell;
         }
         // With others there, their number is the likely reason; alone, it cannot be.
-        if account.used <= 1 {
+        if account.used <= 1 && account.lingering == 0 {
             return self.not_opened(ticket);
         }
-        let limit = (account.confirmed + account.settling).max(1);
-        self.learned = Some((limit, now));
+        account.trying = false;
+        account.try_at = now + account.try_pause;
+        account.try_pause = account.try_pause.saturating_mul(2).min(LAST_PAUSE);
+        let alone = account.used <= 1;
+        account.refused_alone = if alone { account.refused_alone + 1 } else { 0 };
+        if account.refused_alone >= MOST_ALONE {
+            return Verdict::Leave;
+        }
+        let limit = (account.confirmed + account.settling + account.lingering).max(1);
+        if limit < self.limit(now) {
+            self.learned = Some((limit, now));
+        }
         Verdict::Again
     }
 

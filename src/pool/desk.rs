@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::accounts::{Accounts, Ticket, Verdict};
+use super::accounts::{Accounts, Left, Ticket, Verdict};
 use super::config::PoolConfig;
 use super::info::{Duty, Eviction, HostInfo, PoolCounters, PooledInfo};
 use super::isolated::Isolated;
@@ -63,6 +63,8 @@ struct Pooled {
     duty: Duty,
     /// How long its channels may take when it is not serving any more.
     grace: Duration,
+    /// When its warden will look for a process that has ended.
+    due: Option<Instant>,
     /// Its server is to be asked whether it has noticed the ends of channels.
     ask: bool,
     wake: Arc<Notify>,
@@ -71,7 +73,7 @@ struct Pooled {
 /// What a warden is to do.
 pub(super) enum Orders {
     /// Wait, until then at most.
-    Stay { idle_at: Option<Instant>, ask: Option<Question> },
+    Stay { idle_at: Option<Instant>, try_at: Option<Instant>, ask: Option<Question> },
     /// Have its channels end, and close.
     Leave { grace: Duration },
     /// Let go of it.
@@ -196,7 +198,9 @@ impl Desk {
         if inner.closed {
             return Step::Nothing;
         }
-        if let Some(ticket) = inner.accounts.take(session, now) {
+        let ticket = inner.accounts.take(session, now);
+        let ticket = ticket.or_else(|| if session { inner.accounts.attempt(now) } else { None });
+        if let Some(ticket) = ticket {
             let live = inner.connections.get(&ticket.number).and_then(|pooled| pooled.live.clone());
             match (live, inner.queue.pop()) {
                 (Some(connection), Some(waiter)) => {
@@ -204,12 +208,18 @@ impl Desk {
                     let lease = Lease::new(Arc::clone(self), ticket);
                     return Step::Give(waiter, Way::shared(connection).with_slot(Arc::new(lease)));
                 }
-                _ => inner.accounts.release(ticket, false, now),
+                _ => inner.accounts.release(ticket, Left::Nothing, now),
             }
         }
         let settling: Vec<u64> = inner.accounts.settling().collect();
         for number in settling {
             inner.ask(number);
+        }
+        for (number, pooled) in &inner.connections {
+            let try_at = inner.accounts.try_at(*number);
+            if session && try_at.is_some() && try_at != pooled.due {
+                pooled.wake.notify_one();
+            }
         }
         let waiting = inner.queue.len();
         if !inner.accounts.wants_more(waiting, now) {
@@ -223,6 +233,7 @@ impl Desk {
             live: None,
             duty: Duty::Serving,
             grace: Duration::ZERO,
+            due: None,
             ask: false,
             wake: Arc::clone(&wake),
         };
@@ -284,13 +295,17 @@ impl Desk {
         };
         match verdict {
             Verdict::Again => inner.counters.put_back += 1,
+            Verdict::Leave => {
+                inner.counters.put_back += 1;
+                inner.leave(ticket.number, Duty::Evicted(Eviction::Lingering), self.common.config.drain);
+            }
             Verdict::Tell => inner.counters.not_opened += 1,
             Verdict::Evict => {
                 inner.counters.not_opened += 1;
                 inner.leave(ticket.number, Duty::Evicted(Eviction::FailedOpens), self.common.config.drain);
             }
         }
-        verdict == Verdict::Again && !inner.closed
+        matches!(verdict, Verdict::Again | Verdict::Leave) && !inner.closed
     }
 
     pub(super) fn stalled(&self, ticket: Ticket) {
@@ -300,10 +315,10 @@ impl Desk {
         }
     }
 
-    pub(super) fn release(self: &Arc<Self>, ticket: Ticket, confirmed: bool) {
+    pub(super) fn release(self: &Arc<Self>, ticket: Ticket, left: Left) {
         let now = Instant::now();
         let mut inner = self.lock();
-        inner.accounts.release(ticket, confirmed, now);
+        inner.accounts.release(ticket, left, now);
         if let Some(account) = inner.accounts.get(ticket.number) {
             let ask = account.settling.saturating_mul(2) > inner.accounts.limit(now);
             if ask {
@@ -372,7 +387,10 @@ impl Desk {
         let mut guard = self.lock();
         let inner = &mut *guard;
         let idle_at = inner.idle_at(number, self.common.config.idle);
+        let waits = inner.queue.first() == Some(true);
+        let try_at = inner.accounts.try_at(number).filter(|_| waits);
         let Some(pooled) = inner.connections.get_mut(&number) else { return Orders::Vanish };
+        pooled.due = try_at;
         if pooled.duty != Duty::Serving {
             return Orders::Leave { grace: pooled.grace };
         }
@@ -389,7 +407,7 @@ impl Desk {
             }
             _ => None,
         };
-        Orders::Stay { idle_at, ask }
+        Orders::Stay { idle_at, try_at, ask }
     }
 
     /// The connection has been idle for long enough, unless somebody has come in between.
@@ -399,6 +417,11 @@ impl Desk {
         if at.is_some_and(|at| at <= Instant::now()) {
             inner.leave(number, Duty::Idle, Duration::ZERO);
         }
+    }
+
+    /// Somebody may have a place by now.
+    pub(super) fn look_again(self: &Arc<Self>) {
+        self.serve();
     }
 
     /// The server has noticed so many ends of channels.
@@ -507,6 +530,7 @@ impl Desk {
                 managed: pooled.managed.as_ref().map(ManagedRef::info),
                 sessions: account.map_or(0, |account| account.used),
                 settling: account.map_or(0, |account| account.settling),
+                lingering: account.map_or(0, |account| account.lingering),
                 others: account.map_or(0, |account| account.others),
                 stalls: account.map_or(0, |account| account.stalls),
             }

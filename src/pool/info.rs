@@ -12,6 +12,8 @@ pub enum Eviction {
     Stalls,
     /// Its server did not open too many channels in a row.
     FailedOpens,
+    /// It has nothing but places of processes that nobody waits for any more, and that have not ended.
+    Lingering,
     /// A supervised channel was restarted too often, and wanted the connection ended then.
     Escalated,
 }
@@ -21,6 +23,7 @@ impl fmt::Display for Eviction {
         f.write_str(match self {
             Self::Stalls => "too many channels have stalled",
             Self::FailedOpens => "too many channels in a row were not opened",
+            Self::Lingering => "processes that nobody waits for have all of its places",
             Self::Escalated => "a supervised channel was restarted too often",
         })
     }
@@ -95,6 +98,8 @@ pub struct PooledInfo {
     pub sessions: usize,
     /// Those of them that are over here, while the server may still count them.
     pub settling: usize,
+    /// `session` channels that we have closed, and whose processes the server may still run and count.
+    pub lingering: usize,
     /// Channels of other kinds, and callers that hold the connection itself.
     pub others: usize,
     /// Channels that have stalled on it.

@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::desk::Desk;
-use crate::error::OpenError;
+use crate::error::{CloseReason, OpenError};
 use crate::handle::ConnectionRef;
 use crate::handle::route::{Slot, Way};
 
@@ -122,7 +122,7 @@ impl Slot for OwnLease {
         false
     }
 
-    fn stalled(&self) {}
+    fn over(&self, _reason: &CloseReason) {}
 }
 
 impl Drop for OwnLease {

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::accounts::Ticket;
+use super::accounts::{Left, Ticket};
 use super::desk::Desk;
-use crate::error::OpenError;
+use crate::error::{CloseReason, OpenError};
 use crate::handle::route::Slot;
 
 /// Given back when dropped, which the connection does when nothing is left of the channel.
@@ -15,6 +15,8 @@ pub(super) struct Lease {
     desk: Arc<Desk>,
     ticket: Ticket,
     confirmed: AtomicBool,
+    /// The peer has closed the channel first.
+    peer_closed: AtomicBool,
     /// The pool is not closed before this is gone.
     _token: TaskTrackerToken,
 }
@@ -22,7 +24,13 @@ pub(super) struct Lease {
 impl Lease {
     pub(super) fn new(desk: Arc<Desk>, ticket: Ticket) -> Self {
         let token = desk.common.tracker.token();
-        Self { desk, ticket, confirmed: AtomicBool::new(false), _token: token }
+        Self {
+            desk,
+            ticket,
+            confirmed: AtomicBool::new(false),
+            peer_closed: AtomicBool::new(false),
+            _token: token,
+        }
     }
 }
 
@@ -36,13 +44,23 @@ impl Slot for Lease {
         self.desk.not_opened(self.ticket, error)
     }
 
-    fn stalled(&self) {
-        self.desk.stalled(self.ticket);
+    fn over(&self, reason: &CloseReason) {
+        match reason {
+            CloseReason::Peer => self.peer_closed.store(true, Ordering::Release),
+            CloseReason::Stalled { .. } => self.desk.stalled(self.ticket),
+            _ => {}
+        }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.desk.release(self.ticket, self.confirmed.load(Ordering::Acquire));
+        let confirmed = self.confirmed.load(Ordering::Acquire);
+        let left = match (confirmed, self.peer_closed.load(Ordering::Acquire)) {
+            (false, _) => Left::Nothing,
+            (true, true) => Left::Notice,
+            (true, false) => Left::Process,
+        };
+        self.desk.release(self.ticket, left);
     }
 }

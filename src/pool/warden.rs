@@ -31,21 +31,23 @@ pub(super) async fn watch(desk: Arc<Desk>, number: u64, wake: Arc<Notify>) {
             break Duration::ZERO;
         }
         desk.observe(number, managed.current());
-        let idle_at = match desk.orders(number, asking.is_none()) {
+        let (idle_at, try_at) = match desk.orders(number, asking.is_none()) {
             Orders::Leave { grace } => break grace,
             Orders::Vanish => return,
-            Orders::Stay { idle_at, ask } => {
+            Orders::Stay { idle_at, try_at, ask } => {
                 asking = asking.or_else(|| ask.map(|question| ask_it(question).boxed()));
-                idle_at
+                (idle_at, try_at)
             }
         };
         let idle = OptionFuture::from(idle_at.map(tokio::time::sleep_until));
+        let due = OptionFuture::from(try_at.map(tokio::time::sleep_until));
         tokio::select! {
             changed = states.changed() => if changed.is_err() {
                 break Duration::ZERO;
             },
             () = wake.notified() => {}
             Some(()) = idle => desk.idle(number),
+            Some(()) = due => desk.look_again(),
             Some((generation, places)) = OptionFuture::from(asking.as_mut()) => {
                 asking = None;
                 desk.settled(number, generation, places);
