@@ -19,7 +19,7 @@ use super::info::{Duty, Eviction, HostInfo, PoolCounters, PooledInfo};
 use super::isolated::Isolated;
 use super::key::Key;
 use super::lease::Lease;
-use super::queue::{Queue, Rank, Waiter};
+use super::queue::{Queue, Rank, Waiter, Want};
 use super::warden;
 use crate::client::{Client, Gate};
 use crate::error::OpenError;
@@ -135,13 +135,17 @@ impl Desk {
 
     /// Waits for a place.
     pub(super) async fn way(self: &Arc<Self>, wish: Wish) -> Result<Way, OpenError> {
+        self.wanted(wish, Want::channel(wish.session)).await
+    }
+
+    pub(super) async fn wanted(self: &Arc<Self>, wish: Wish, want: Want) -> Result<Way, OpenError> {
         let limit = self.common.config.wait;
         let until = wish.since.checked_add(limit);
         let found = async {
             if wish.isolated {
                 return self.own_way().await;
             }
-            let given = self.queue_up(Rank::Caller(wish.since), wish.session)?;
+            let given = self.queue_up(Rank::Caller(wish.since), want)?;
             given.await.unwrap_or(Err(OpenError::PoolClosed))
         };
         match until {
@@ -157,7 +161,7 @@ impl Desk {
     pub(super) fn queue_up(
         self: &Arc<Self>,
         rank: Rank,
-        session: bool,
+        want: Want,
     ) -> Result<oneshot::Receiver<Result<Way, OpenError>>, OpenError> {
         let _ = self.runtime.set(Handle::current());
         let (give, given) = oneshot::channel();
@@ -166,7 +170,7 @@ impl Desk {
         if inner.closed || self.common.closing.is_cancelled() {
             return Err(OpenError::PoolClosed);
         }
-        inner.queue.push(rank, Waiter { session, give });
+        inner.queue.push(rank, Waiter { want, give });
         drop(inner);
         self.serve();
         // Who could not be served at once needs room in the queue.
@@ -194,7 +198,8 @@ impl Desk {
         let now = Instant::now();
         let mut guard = self.lock();
         let inner = &mut *guard;
-        let Some(session) = inner.queue.first() else { return Step::Nothing };
+        let Some(want) = inner.queue.first() else { return Step::Nothing };
+        let session = want == Want::Session;
         if inner.closed {
             return Step::Nothing;
         }
@@ -205,7 +210,7 @@ impl Desk {
             match (live, inner.queue.pop()) {
                 (Some(connection), Some(waiter)) => {
                     inner.counters.granted += 1;
-                    let lease = Lease::new(Arc::clone(self), ticket);
+                    let lease = Lease::new(Arc::clone(self), ticket, want);
                     return Step::Give(waiter, Way::shared(connection).with_slot(Arc::new(lease)));
                 }
                 _ => inner.accounts.release(ticket, Left::Nothing, now),
@@ -387,7 +392,7 @@ impl Desk {
         let mut guard = self.lock();
         let inner = &mut *guard;
         let idle_at = inner.idle_at(number, self.common.config.idle);
-        let waits = inner.queue.first() == Some(true);
+        let waits = inner.queue.first() == Some(Want::Session);
         let try_at = inner.accounts.try_at(number).filter(|_| waits);
         let Some(pooled) = inner.connections.get_mut(&number) else { return Orders::Vanish };
         pooled.due = try_at;

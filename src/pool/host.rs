@@ -10,6 +10,7 @@ use super::desk::Desk;
 use super::info::HostInfo;
 use super::place::Spot;
 use super::pool_ref::Address;
+use super::queue::Want;
 use crate::behaviour::{ChannelRef, ClientChannel};
 use crate::config::ChannelOptions;
 use crate::error::OpenError;
@@ -136,7 +137,7 @@ impl Host {
     /// There is none in time; the pool is closed.
     pub async fn connection(&self) -> Result<PooledConnection, OpenError> {
         let wish = Wish { session: false, isolated: false, since: Instant::now() };
-        let way = self.desk.way(wish).await?;
+        let way = self.desk.wanted(wish, Want::Connection).await?;
         Ok(PooledConnection { connection: way.connection, _place: way.slot })
     }
 

@@ -7,6 +7,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::accounts::{Left, Ticket};
 use super::desk::Desk;
+use super::queue::Want;
 use crate::error::{CloseReason, OpenError};
 use crate::handle::route::Slot;
 
@@ -17,13 +18,13 @@ pub(super) struct Lease {
     confirmed: AtomicBool,
     /// The peer has closed the channel first.
     peer_closed: AtomicBool,
-    /// The pool is not closed before this is gone.
-    _token: TaskTrackerToken,
+    /// The end of the pool waits for channels.
+    _token: Option<TaskTrackerToken>,
 }
 
 impl Lease {
-    pub(super) fn new(desk: Arc<Desk>, ticket: Ticket) -> Self {
-        let token = desk.common.tracker.token();
+    pub(super) fn new(desk: Arc<Desk>, ticket: Ticket, want: Want) -> Self {
+        let token = (want != Want::Connection).then(|| desk.common.tracker.token());
         Self {
             desk,
             ticket,

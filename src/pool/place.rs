@@ -8,7 +8,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::desk::Desk;
 use super::pool_ref::Address;
-use super::queue::Rank;
+use super::queue::{Rank, Want};
 use crate::error::{ConnectionError, OpenError};
 use crate::handle::ConnectionRef;
 use crate::handle::msg::ConnectionMsg;
@@ -18,7 +18,7 @@ use crate::supervised::{Admission, Admitted, IncarnationEnd, Place};
 pub(super) struct Spot {
     desk: Arc<Desk>,
     number: u64,
-    session: bool,
+    want: Want,
     /// Why there will be no connection.
     fate: watch::Sender<Option<ConnectionError>>,
     _address: Arc<Address>,
@@ -30,7 +30,8 @@ impl Spot {
         let number = address.next_spot();
         desk.supervised(true);
         let token = desk.common.tracker.token();
-        Self { desk, number, session, fate: watch::Sender::new(None), _address: address, _token: token }
+        let want = Want::channel(session);
+        Self { desk, number, want, fate: watch::Sender::new(None), _address: address, _token: token }
     }
 }
 
@@ -42,7 +43,7 @@ impl Drop for Spot {
 
 impl Place for Spot {
     fn admit(&self) -> Admission {
-        let given = match self.desk.queue_up(Rank::Supervised(self.number), self.session) {
+        let given = match self.desk.queue_up(Rank::Supervised(self.number), self.want) {
             Ok(given) => given,
             Err(error) => return Admission::Never(lasting(error)),
         };

@@ -8,9 +8,26 @@ use tokio::time::Instant;
 use crate::error::OpenError;
 use crate::handle::route::Way;
 
+/// What a place is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Want {
+    /// A `session` channel, of which servers count how many there are.
+    Session,
+    /// A channel of another kind.
+    Channel,
+    /// The connection itself, in a caller's hands: the end of the pool does not wait for that.
+    Connection,
+}
+
+impl Want {
+    pub(super) const fn channel(session: bool) -> Self {
+        if session { Self::Session } else { Self::Channel }
+    }
+}
+
 /// One who waits. Dropping the other end is to go away.
 pub(super) struct Waiter {
-    pub(super) session: bool,
+    pub(super) want: Want,
     pub(super) give: oneshot::Sender<Result<Way, OpenError>>,
 }
 
@@ -50,11 +67,11 @@ impl Queue {
     }
 
     /// What the first one wants.
-    pub(super) fn first(&mut self) -> Option<bool> {
+    pub(super) fn first(&mut self) -> Option<Want> {
         loop {
             let entry = self.waiters.first_entry()?;
             if !entry.get().give.is_closed() {
-                return Some(entry.get().session);
+                return Some(entry.get().want);
             }
             drop(entry.remove());
         }
