@@ -66,7 +66,7 @@ impl ConnectionRef {
         let own = redial().await.map_err(|e| OpenError::Isolate(e.to_string().into()))?;
         self.may_open()?;
         let channel = own.open_here(request, options, behaviour, slot).await?;
-        self.takes_along(&channel);
+        self.takes_along(own, &channel);
         Ok(channel)
     }
 
@@ -79,15 +79,24 @@ impl ConnectionRef {
         }
     }
 
-    /// An isolated channel is closed when this connection is gone.
-    fn takes_along<C: ClientChannel>(&self, channel: &ChannelRef<C>) {
+    /// An isolated channel is closed when this connection is gone, and its own connection with it: that has a
+    /// deadline, which a channel actor that is stuck in a callback has not.
+    fn takes_along<C: ClientChannel>(&self, own: Self, channel: &ChannelRef<C>) {
         let mut phases = self.phases();
+        let counted = self.isolates();
         let channel = ChannelHandle::clone(channel);
         tokio::spawn(async move {
             tokio::select! {
-                _ = phases.wait_for(|event| event.phase == Phase::Down) => channel.close(),
+                _ = phases.wait_for(|event| event.phase == Phase::Down) => {
+                    channel.close();
+                    let _ = own.tell(ConnectionMsg::Close);
+                }
                 _ = channel.port().exited() => {}
             }
+            let actor = own.actor();
+            drop(own);
+            let _ = actor.wait(None).await;
+            drop(counted);
         });
     }
 

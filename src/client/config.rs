@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::gate::Gate;
 use crate::auth::{Auth, Credentials};
 use crate::config::{Keepalive, LifeLimits, Limits, RekeyLimit, Timeouts};
-use crate::dial::Dialer;
+use crate::dial::{Dialer, Streams};
 use crate::error::{BoxError, ConfigError};
 use crate::host_key::HostKeyPolicy;
 use crate::transport::russh_client::{AlgorithmLists, BannerHook};
@@ -34,6 +34,8 @@ pub struct ClientConfig {
     pub(super) algorithms: AlgorithmLists,
     pub(super) client_id: String,
     pub(super) banner: Option<BannerHook>,
+    /// The byte streams that were made by it, while they are open.
+    pub(super) streams: Streams,
     pub(super) gate: Option<Gate>,
 }
 
@@ -66,6 +68,7 @@ impl ClientConfig {
             algorithms: AlgorithmLists::default(),
             client_id: concat!("ractor-ssh_", env!("CARGO_PKG_VERSION")).to_owned(),
             banner: None,
+            streams: Streams::default(),
             gate: None,
         }
     }

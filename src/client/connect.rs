@@ -16,7 +16,7 @@ use tracing::Instrument;
 use super::ClientConfig;
 use crate::connect_error::ConnectError;
 use crate::connection::{self, ConnectionArgs, Sink};
-use crate::dial::ByteStream;
+use crate::dial::{ByteStream, Streams};
 use crate::error::Phase;
 use crate::handle::ConnectionRef;
 use crate::handle::connection_ref::Redial;
@@ -53,6 +53,13 @@ impl Client {
 
     pub(crate) fn config(&self) -> &ClientConfig {
         &self.config
+    }
+
+    /// The same, with an account of its own of what it has open.
+    pub(crate) fn apart(&self) -> (Self, Streams) {
+        let config = ClientConfig { streams: Streams::default(), ..ClientConfig::clone(&self.config) };
+        let streams = config.streams.clone();
+        (Self::new(config), streams)
     }
 
     /// Connects, over TCP unless [`ClientConfig::dial_with`] says otherwise, and logs in.
@@ -157,6 +164,7 @@ async fn dial_and_log_in(
         .await
         .map_err(|_| ConnectError::Timeout { phase: Phase::Dial, after: limit })?
         .map_err(|source| ConnectError::Dial { target: config.target(), source })?;
+    let stream = config.streams.count(stream);
     let redial = redial(Arc::clone(&config));
     log_in(&config, stream, addresses, phases, Some(redial)).await
 }

@@ -32,6 +32,17 @@ pub(crate) struct Shared {
     facts: Arc<Facts>,
     phases: watch::Receiver<PhaseEvent>,
     redial: Option<Redial>,
+    /// How many connections were made for isolated channels of this one and are not gone.
+    isolated: Arc<watch::Sender<usize>>,
+}
+
+/// One connection of an isolated channel; dropped when that connection is gone.
+pub(crate) struct Isolated(Arc<watch::Sender<usize>>);
+
+impl Drop for Isolated {
+    fn drop(&mut self) {
+        self.0.send_modify(|isolated| *isolated -= 1);
+    }
 }
 
 impl Drop for Shared {
@@ -57,7 +68,7 @@ impl ConnectionRef {
         phases: watch::Receiver<PhaseEvent>,
         redial: Option<Redial>,
     ) -> Self {
-        let shared = Shared { actor: actor.clone(), facts, phases, redial };
+        let shared = Shared { actor: actor.clone(), facts, phases, redial, isolated: Arc::default() };
         Self { actor, shared: Arc::new(shared) }
     }
 
@@ -77,6 +88,19 @@ impl ConnectionRef {
 
     pub(crate) fn redial(&self) -> Option<&Redial> {
         self.shared.redial.as_ref()
+    }
+
+    /// One more isolated channel has a connection.
+    pub(crate) fn isolates(&self) -> Isolated {
+        self.shared.isolated.send_modify(|isolated| *isolated += 1);
+        Isolated(Arc::clone(&self.shared.isolated))
+    }
+
+    /// Waits until nothing is left of the connection: no channel actor, also none that reads what came before a loss,
+    /// no connection of an isolated channel, and no actor of its own.
+    pub(crate) async fn nothing_left(&self) {
+        let _ = self.actor.wait(None).await;
+        let _ = self.shared.isolated.subscribe().wait_for(|isolated| *isolated == 0).await;
     }
 
     /// The connection's error when it is down; `Closed` while it is not.

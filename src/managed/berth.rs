@@ -34,6 +34,10 @@ impl Place for Berth {
         self.address.grounds.admit(self.number)
     }
 
+    fn pauses(&self) {
+        self.address.grounds.pauses(self.number);
+    }
+
     fn gone(&self) -> BoxFuture<'static, ConnectionError> {
         Box::pin(gone(Arc::clone(&self.address.grounds)))
     }

@@ -40,18 +40,30 @@ struct Live {
     reached: u64,
 }
 
-/// A supervised channel.
-#[derive(Default)]
-struct Declared {
-    /// It has asked for a connection before.
-    has_asked: bool,
-    waits: Option<oneshot::Sender<Admitted>>,
+/// What a supervised channel is at.
+enum Declared {
+    /// It will ask for a connection soon.
+    New,
+    /// It waits for its turn.
+    Asks(oneshot::Sender<Admitted>),
+    /// It was given a connection, and may not be done with it.
+    Busy,
+    /// It is in a pause of its own: nobody waits for it.
+    Pauses,
+}
+
+impl Declared {
+    const fn asks(&self) -> bool {
+        matches!(self, Self::Asks(_))
+    }
 }
 
 /// Whose turn is next.
 pub(super) enum Next {
     /// This one's, and it waits.
     Give(oneshot::Sender<Admitted>, ConnectionRef),
+    /// The one's with this number, which is not done with an earlier connection yet.
+    Held(u64),
     /// Nobody's at the moment.
     Nobody,
     /// The connection is not up any more.
@@ -111,7 +123,7 @@ impl Grounds {
             uptime: tally.uptime + up_for.unwrap_or_default(),
             last: tally.last,
             channels: inner.declared.len(),
-            waiting: inner.declared.values().filter(|declared| declared.waits.is_some()).count(),
+            waiting: inner.declared.values().filter(|declared| declared.asks()).count(),
         }
     }
 
@@ -122,7 +134,7 @@ impl Grounds {
         let mut inner = self.lock();
         let number = inner.next;
         inner.next += 1;
-        inner.declared.insert(number, Declared::default());
+        inner.declared.insert(number, Declared::New);
         number
     }
 
@@ -132,23 +144,29 @@ impl Grounds {
         self.changed.notify_one();
     }
 
+    /// The channel makes a pause, after which it asks again.
+    pub(super) fn pauses(&self, number: u64) {
+        self.lock().declared.insert(number, Declared::Pauses);
+        self.changed.notify_one();
+    }
+
     pub(super) fn admit(&self, number: u64) -> Admission {
         let mut inner = self.lock();
+        let Inner { live, declared, .. } = &mut *inner;
         // Read under the lock: who ends the connection publishes first and then takes the lock to let go of those
         // that wait.
         if let Some(error) = self.states.borrow().over() {
             return Admission::Never(error);
         }
-        if let Some(live) = &inner.live
+        if let Some(live) = live
             && live.reached >= number
             && live.connection.phase() == Phase::Up
         {
+            declared.insert(number, Declared::Busy);
             return Admission::Now(Admitted { way: Way::shared(live.connection.clone()), turn: None });
         }
         let (give, given) = oneshot::channel();
-        let declared = inner.declared.entry(number).or_default();
-        declared.has_asked = true;
-        declared.waits = Some(give);
+        declared.insert(number, Declared::Asks(give));
         drop(inner);
         self.changed.notify_one();
         Admission::Later(Box::pin(async move { given.await.ok() }))
@@ -187,16 +205,27 @@ impl Grounds {
             return Next::Over;
         };
         for (number, declared) in declared.range_mut(live.reached + 1..) {
-            if !declared.has_asked {
-                return Next::Nobody;
-            }
-            live.reached = *number;
-            // Who does not wait is in a pause of its own, or over: nobody waits for it either.
-            if let Some(give) = declared.waits.take() {
-                return Next::Give(give, live.connection.clone());
+            match declared {
+                Declared::New => return Next::Nobody,
+                Declared::Busy => return Next::Held(*number),
+                Declared::Pauses => live.reached = *number,
+                Declared::Asks(_) => {
+                    live.reached = *number;
+                    if let Declared::Asks(give) = std::mem::replace(declared, Declared::Busy) {
+                        return Next::Give(give, live.connection.clone());
+                    }
+                }
             }
         }
         Next::Nobody
+    }
+
+    /// Waits no longer for the channel with this number.
+    pub(super) fn pass_over(&self, connection: &ConnectionRef, number: u64) {
+        let mut inner = self.lock();
+        if let Some(live) = inner.live.as_mut().filter(|live| live.connection.is_same(connection)) {
+            live.reached = live.reached.max(number);
+        }
     }
 
     /// Tells everybody where the connection is now.
@@ -207,8 +236,9 @@ impl Grounds {
         self.states.send_replace(state);
         if over {
             let mut inner = self.lock();
+            let asking = inner.declared.values_mut().filter(|declared| declared.asks());
             let waiting: Vec<_> =
-                inner.declared.values_mut().filter_map(|declared| declared.waits.take()).collect();
+                asking.map(|declared| std::mem::replace(declared, Declared::Pauses)).collect();
             drop(inner);
             drop(waiting);
         }

@@ -16,6 +16,7 @@ use super::spec::ManagedSpec;
 use super::state::ManagedState;
 use crate::client::Client;
 use crate::connect_error::ConnectError;
+use crate::dial::Streams;
 use crate::error::{ConfigError, ConnectionError};
 use crate::handle::ConnectionRef;
 use crate::handle::msg::ConnectionMsg;
@@ -59,12 +60,16 @@ pub(super) fn prepare(client: Client, spec: &ManagedSpec) -> Result<(Arc<Grounds
     let course = Course::new(spec)?;
     let (target, user) = (client.config().target(), client.config().user().to_owned());
     let grounds = Arc::new(Grounds::new(target, user, course.state().clone()));
+    let (client, streams) = client.apart();
     let keeper = Keeper {
         client,
+        streams,
         start_limit: spec.start_limit,
         course,
         grounds: Arc::clone(&grounds),
         watched: None,
+        escalation: None,
+        leaving: Vec::new(),
         step: 0,
         task: None,
         bringing_up: None,
@@ -83,11 +88,17 @@ struct KeeperActor;
 
 struct Keeper {
     client: Client,
+    /// What the client has open: also attempts that were given up, and connections of isolated channels.
+    streams: Streams,
     start_limit: Duration,
     course: Course,
     grounds: Arc<Grounds>,
     /// The connection that is up.
     watched: Option<ConnectionRef>,
+    /// Why a channel has ended it, until it is gone.
+    escalation: Option<Arc<str>>,
+    /// Lost ones, some of whose channels may still be at what arrived before.
+    leaving: Vec<ConnectionRef>,
     /// The number of the step under way.
     step: u64,
     task: Option<JoinHandle<()>>,
@@ -116,21 +127,18 @@ impl Actor for KeeperActor {
         keeper: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
         match order {
-            Order::Report { step, .. } if step != keeper.step => {}
+            Order::Report { step, what } if step != keeper.step => keeper.came_late(&myself, what),
             Order::Report { what, .. } => match what {
                 Report::Up(connection) => keeper.up(&myself, connection),
                 Report::Failed(error) => {
                     let then = keeper.course.failed(error, Instant::now(), rand::random());
                     keeper.go_on(&myself, then);
                 }
-                Report::Lost(error) => {
-                    let then = keeper.course.lost(error, Instant::now(), rand::random());
-                    keeper.go_on(&myself, then);
-                }
+                Report::Lost(error) => keeper.lost(&myself, error),
                 Report::PauseOver => keeper.begin(&myself),
                 Report::Closed => keeper.stopped(),
             },
-            Order::Escalate { connection, why } => keeper.escalated(&myself, &connection, why),
+            Order::Escalate { connection, why } => keeper.escalated(&connection, why),
             Order::Stop { grace } => keeper.stop(&myself, grace),
             Order::Forget => keeper.forget(),
         }
@@ -188,14 +196,36 @@ impl Keeper {
         self.next_step(myself, async move { Report::Lost(connection.closed().await) });
     }
 
-    fn escalated(&mut self, myself: &ActorRef<Order>, connection: &ConnectionRef, why: Arc<str>) {
-        if !self.is_up_with(connection) {
-            return;
+    /// Nobody gets this connection any more. What follows is decided when it is gone: nothing of it is to overlap with
+    /// the next one, or to be left when it was the last one.
+    fn escalated(&mut self, connection: &ConnectionRef, why: Arc<str>) {
+        if self.escalation.is_none() && self.is_up_with(connection) {
+            self.escalation = Some(why);
+            self.give_to_nobody();
+            let _ = connection.tell(ConnectionMsg::Close);
         }
-        // It takes up to its close timeout, and is not waited for.
-        let _ = connection.tell(ConnectionMsg::Close);
-        let then = self.course.escalated(why, Instant::now(), rand::random());
+    }
+
+    fn lost(&mut self, myself: &ActorRef<Order>, error: ConnectionError) {
+        self.leaving.retain(ConnectionRef::is_running);
+        self.leaving.extend(self.watched.take());
+        let now = Instant::now();
+        let then = match self.escalation.take() {
+            Some(why) => self.course.escalated(why, now, rand::random()),
+            None => self.course.lost(error, now, rand::random()),
+        };
         self.go_on(myself, then);
+    }
+
+    /// A connection that came up when it was to be stopped already is closed before anybody is told that nothing is
+    /// left. Other reports mean nothing any more.
+    fn came_late(&mut self, myself: &ActorRef<Order>, what: Report) {
+        if let Report::Up(connection) = what
+            && matches!(self.course.state(), ManagedState::Stopping)
+        {
+            self.watched = Some(connection);
+            self.close(myself, None);
+        }
     }
 
     fn is_up_with(&self, connection: &ConnectionRef) -> bool {
@@ -224,25 +254,25 @@ impl Keeper {
     }
 
     fn stop(&mut self, myself: &ActorRef<Order>, grace: Option<Duration>) {
-        if !self.course.stop() {
-            return;
+        if self.course.stop() {
+            self.grounds.publish(&self.course);
+            self.close(myself, grace);
         }
-        self.grounds.publish(&self.course);
+    }
+
+    fn close(&mut self, myself: &ActorRef<Order>, grace: Option<Duration>) {
         // Kept: a second stop may be in more of a hurry.
-        let connection = self.watched.clone();
+        let all: Vec<_> = self.watched.iter().chain(&self.leaving).cloned().collect();
         self.give_to_nobody();
-        let before = self.task.take();
+        let (before, streams) = (self.task.take(), self.streams.clone());
         self.next_step(myself, async move {
-            match (connection, grace) {
-                (Some(connection), Some(grace)) => connection.shutdown(grace).await,
-                (Some(connection), None) => connection.close().await,
-                (None, _) => {}
-            }
+            futures::future::join_all(all.into_iter().map(|connection| end(connection, grace))).await;
             if let Some(before) = before {
                 // What it was at is dropped before anybody is told that nothing is left.
                 before.abort();
                 let _ = before.await;
             }
+            streams.all_closed().await;
             Report::Closed
         });
     }
@@ -287,8 +317,22 @@ impl Keeper {
     }
 }
 
+/// Ends a connection, also one that was lost and has channels left, and waits until nothing is left of it.
+async fn end(connection: ConnectionRef, grace: Option<Duration>) {
+    if let Some(grace) = grace {
+        let _ = tokio::time::timeout(grace, async {
+            connection.shutdown(grace).await;
+            connection.nothing_left().await;
+        })
+        .await;
+    }
+    let _ = connection.tell(ConnectionMsg::Close);
+    connection.nothing_left().await;
+}
+
 /// Gives every supervised channel its turn, in the order of declaration.
 async fn bring_up(grounds: Arc<Grounds>, connection: ConnectionRef, limit: Duration) {
+    let mut held: Option<(u64, Instant)> = None;
     loop {
         let changed = grounds.changed.notified();
         match grounds.next(&connection) {
@@ -296,6 +340,15 @@ async fn bring_up(grounds: Arc<Grounds>, connection: ConnectionRef, limit: Durat
                 let (turn, over) = Turn::new();
                 if give.send(Admitted { way: Way::shared(connection), turn: Some(turn) }).is_ok() {
                     let _ = tokio::time::timeout(limit, over).await;
+                }
+            }
+            Next::Held(number) => {
+                let since =
+                    held.filter(|(who, _)| *who == number).map_or_else(Instant::now, |(_, since)| since);
+                held = Some((number, since));
+                let left = limit.saturating_sub(since.elapsed());
+                if tokio::time::timeout(left, changed).await.is_err() {
+                    grounds.pass_over(&connection, number);
                 }
             }
             Next::Nobody => changed.await,

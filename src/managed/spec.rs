@@ -73,8 +73,8 @@ impl ManagedSpec {
         self
     }
 
-    /// Sets how long a supervised channel that starts may keep those waiting that were declared after it. Zero: they
-    /// start in order, without waiting for each other.
+    /// Sets how long a supervised channel that starts, or is not done with the connection before, may keep those waiting
+    /// that were declared after it. Zero: they start in order, without waiting for each other.
     pub const fn start_limit(mut self, limit: Duration) -> Self {
         self.start_limit = limit;
         self

@@ -81,7 +81,8 @@ pub enum ManagedState {
 }
 
 impl ManagedState {
-    /// Whether no connection will be made any more, and nothing is left of the last one.
+    /// Whether no connection will be made any more, and nothing is left of the last one, except for channels of one that
+    /// was lost: they may still be at what arrived before. After a stop nothing is left of these either.
     #[must_use]
     pub const fn is_final(&self) -> bool {
         matches!(self, Self::Failed(_) | Self::GaveUp { .. } | Self::Ended(_) | Self::Stopped)

@@ -282,13 +282,11 @@ impl Port {
 
     /// Waits until what has arrived is not to be waited for any more: the channel was aborted, or its connection ended
     /// on our side. A CLOSE of the peer and a loss are no such thing.
-    #[cfg(feature = "server")]
     pub(crate) async fn until_cut_off(&self) {
         self.cut_off.wait().await;
     }
 
     /// How long a graceful close may stand still.
-    #[cfg(feature = "server")]
     pub(crate) const fn close_timeout(&self) -> Duration {
         self.close_timeout
     }

@@ -18,6 +18,9 @@ pub(crate) trait Place: Send + Sync + 'static {
     /// Asks for a connection to open the next incarnation on.
     fn admit(&self) -> Admission;
 
+    /// The channel is done with its connection, and asks again after a pause.
+    fn pauses(&self) {}
+
     /// Waits until there will be no connection any more.
     fn gone(&self) -> BoxFuture<'static, ConnectionError>;
 

@@ -21,7 +21,7 @@ use super::state::IncarnationEnd;
 use crate::behaviour::{ChannelRef, ClientChannel};
 use crate::channel::NotOpened;
 use crate::config::SlowConsumer;
-use crate::error::{CloseReason, ConfigError, ConnectionError, OpenError, Phase};
+use crate::error::{CloseReason, ConfigError, ConnectionError, OpenError, Phase, StopReason};
 use crate::handle::ConnectionRef;
 use crate::handle::route::Way;
 
@@ -224,6 +224,10 @@ impl<C: ClientChannel> Supervisor<C> {
         if !self.place.comes_back() {
             return self.gone(error);
         }
+        if self.course.is_isolated() {
+            // It may be stuck, and is not to hold up its siblings.
+            self.place.pauses();
+        }
         self.door.shut();
         self.course.wait();
         self.door.publish(&self.course);
@@ -241,6 +245,7 @@ impl<C: ClientChannel> Supervisor<C> {
         match self.course.ended(end.clone(), Instant::now(), rand::random()) {
             Then::Pause(after) => {
                 tracing::warn!(behaviour, %reason, ?after, "channel is restarted");
+                self.place.pauses();
                 let gone = self.place.gone();
                 self.next_step(myself, move |reporter| pause(after, gone, reporter));
                 self.door.publish(&self.course);
@@ -347,7 +352,7 @@ async fn open<C: ClientChannel>(
             Ok(channel) => {
                 drop(slot);
                 reporter.tell(Report::Up(Held(Some(channel.clone()))));
-                (IncarnationEnd::Stopped(channel.wait().await), false)
+                (IncarnationEnd::Stopped(end_of(&channel).await), false)
             }
             Err(NotOpened { error, .. }) => {
                 // The connection had no room after all: nothing the channel could be blamed for.
@@ -384,6 +389,27 @@ async fn open<C: ClientChannel>(
         connection.closed().await;
     }
     reporter.tell(Report::Ended(end));
+}
+
+/// Waits until the channel's actor has ended. When the channel was cut off on our side, as one that stalled is, only the
+/// callback that is under way and `terminate` are waited for, and for no longer than closing may take: a behaviour
+/// that is stuck would never come back.
+async fn end_of<C: ClientChannel>(channel: &ChannelRef<C>) -> StopReason {
+    let stuck = async {
+        channel.port().until_cut_off().await;
+        tokio::time::sleep(channel.port().close_timeout()).await;
+    };
+    tokio::select! {
+        biased;
+        reason = channel.wait() => return reason,
+        () = stuck => {}
+    }
+    tracing::warn!(
+        behaviour = std::any::type_name::<C>(),
+        "killing a channel actor that is stuck in a callback"
+    );
+    channel.kill();
+    channel.wait().await
 }
 
 async fn pause<C: ClientChannel>(

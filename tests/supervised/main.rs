@@ -8,11 +8,15 @@
     reason = "a failed expectation ends the test"
 )]
 
+mod crashes;
+mod cycles;
+mod ends;
 #[path = "../kit/mod.rs"]
 mod kit;
 mod messages;
 mod openssh;
 mod peer;
+mod policies;
 mod probe;
 mod restarts;
 mod stops;
