@@ -174,7 +174,9 @@ impl Accounts {
 
     /// It is not used any more. False when that is so already.
     pub(super) fn retire(&mut self, number: u64) -> bool {
-        self.connections.get_mut(&number).is_some_and(|account| std::mem::replace(&mut account.serving, false))
+        self.connections
+            .get_mut(&number)
+            .is_some_and(|account| std::mem::replace(&mut account.serving, false))
     }
 
     /// Nothing is left of it.
@@ -212,8 +214,7 @@ impl Accounts {
         }
         let serving = || self.connections.values().filter(|account| account.serving);
         let coming = serving().filter(|account| !account.live).count().saturating_mul(self.limit(now));
-        let soon_free: usize =
-            serving().map(|account| account.settling + usize::from(account.trying)).sum();
+        let soon_free: usize = serving().map(|account| account.settling + usize::from(account.trying)).sum();
         waiting > coming.saturating_add(soon_free)
     }
 
@@ -352,7 +353,11 @@ impl Accounts {
         let most = self.max_failed_opens;
         let Some(account) = self.of(ticket) else { return Verdict::Tell };
         account.failures += 1;
-        if account.proven && account.serving && account.failures >= most { Verdict::Evict } else { Verdict::Tell }
+        if account.proven && account.serving && account.failures >= most {
+            Verdict::Evict
+        } else {
+            Verdict::Tell
+        }
     }
 
     /// The channel was ended for holding its connection up. Says whether that was once too often.

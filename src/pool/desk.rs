@@ -112,9 +112,10 @@ impl Desk {
             closed: false,
             counters: PoolCounters::default(),
         };
+        let client = Client::new(client.config().clone().gated(gate));
         Arc::new(Self {
-            client: Client::new(client.config().clone().gated(gate)),
-            isolated: Isolated::new(config.max_isolated),
+            isolated: Isolated::new(&client, config.max_isolated),
+            client,
             key,
             common,
             handshakes,
@@ -347,9 +348,10 @@ impl Desk {
     /// The connection is to be ended, with all of its channels.
     pub(super) fn escalate(&self, connection: &ConnectionRef) {
         let mut inner = self.lock();
-        let found = inner.connections.iter().find(|(_, pooled)| {
-            pooled.live.as_ref().is_some_and(|live| live.is_same(connection))
-        });
+        let found = inner
+            .connections
+            .iter()
+            .find(|(_, pooled)| pooled.live.as_ref().is_some_and(|live| live.is_same(connection)));
         if let Some(number) = found.map(|(number, _)| *number) {
             inner.leave(number, Duty::Evicted(Eviction::Escalated), Duration::ZERO);
         }

@@ -10,11 +10,16 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::desk::Desk;
+use crate::client::Client;
+use crate::dial::Streams;
 use crate::error::{CloseReason, OpenError};
 use crate::handle::ConnectionRef;
 use crate::handle::route::{Slot, Way};
 
 pub(super) struct Isolated {
+    client: Client,
+    /// Theirs alone.
+    streams: Streams,
     permits: Arc<Semaphore>,
     most: usize,
     connections: Mutex<Connections>,
@@ -27,9 +32,10 @@ struct Connections {
 }
 
 impl Isolated {
-    pub(super) fn new(most: usize) -> Self {
+    pub(super) fn new(client: &Client, most: usize) -> Self {
         let most = most.min(Semaphore::MAX_PERMITS);
-        Self { permits: Arc::new(Semaphore::new(most)), most, connections: Mutex::default() }
+        let (client, streams) = client.apart();
+        Self { client, streams, permits: Arc::new(Semaphore::new(most)), most, connections: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Connections> {
@@ -58,12 +64,15 @@ impl Isolated {
     pub(super) fn end(&self, grace: Option<Duration>, tracker: &TaskTracker, runtime: &Handle) {
         let connections: Vec<_> = self.lock().up.values().cloned().collect();
         for connection in connections {
+            let streams = self.streams.clone();
             tracker.spawn_on(
                 async move {
                     match grace {
                         Some(grace) => connection.shutdown(grace).await,
                         None => connection.close().await,
                     }
+                    connection.nothing_left().await;
+                    streams.all_closed().await;
                 },
                 runtime,
             );
@@ -84,7 +93,7 @@ impl Desk {
         let making = async {
             let permits = Arc::clone(&self.isolated.permits);
             let permit = permits.acquire_owned().await.map_err(|_| OpenError::PoolClosed)?;
-            let made = self.client.connect().await;
+            let made = self.isolated.client.connect().await;
             made.map(|connection| (connection, permit)).map_err(|e| OpenError::Isolate(e.to_string().into()))
         };
         let (connection, permit) = tokio::select! {

@@ -154,6 +154,7 @@ async fn for_good() {
     }
     let tries = host.info().counters.connections;
     assert!(tries <= 4, "{tries} for 20 callers");
+    becomes_true("nothing is under way", || host.info().connections.is_empty()).await;
     // Who comes later has it tried again: somebody may have changed something.
     soon("one more", host.exec("x").output()).await.unwrap_err();
     assert_eq!(host.info().counters.connections, tries + 1);

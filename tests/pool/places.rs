@@ -23,7 +23,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("places::a_limit_is_learned_from_refusals_and_kept", real, learned),
         peer_test("places::one_session_at_a_time_is_never_refused", real, one_at_a_time),
         peer_test("places::a_place_is_free_when_the_channel_is_over_at_the_peer", real, free_at_the_peer),
-        peer_test("places::a_process_that_does_not_end_keeps_its_place_until_its_connection_is_replaced", real, lingers),
+        peer_test(
+            "places::a_process_that_does_not_end_keeps_its_place_until_its_connection_is_replaced",
+            real,
+            lingers,
+        ),
         peer_test("places::more_connections_are_made_when_one_is_full", real, grows),
         peer_test("places::callers_are_served_in_the_order_they_came", [], in_order),
         peer_test("places::who_goes_away_gives_the_turn_to_the_next", [], gone_away),
@@ -142,7 +146,10 @@ async fn grows() {
     assert_eq!(host.info().connections.len(), 3);
     let seventh = host.exec("cat").spawn();
     tokio::pin!(seventh);
-    assert!(tokio::time::timeout(Duration::from_millis(300), &mut seventh).await.is_err(), "there are no more");
+    assert!(
+        tokio::time::timeout(Duration::from_millis(300), &mut seventh).await.is_err(),
+        "there are no more"
+    );
     held.pop();
     drop(soon("the place of another", seventh).await.unwrap());
     assert_eq!(host.info().connections.len(), 3);
