@@ -30,7 +30,15 @@ const TURN_EVENTS: usize = 256;
 const TURN_TIME: Duration = Duration::from_millis(1);
 
 /// The opener's answer.
-pub(crate) type Opened<C, R> = oneshot::Sender<Result<Unclaimed<C, R>, NotOpened<C>>>;
+pub(crate) type Opened<C, R> = oneshot::Sender<Result<Unclaimed<C, R>, Unopened<C>>>;
+
+/// There is no channel.
+pub(crate) struct Unopened<C> {
+    /// `None` when the connection is gone, and will say why.
+    pub(super) error: Option<OpenError>,
+    /// Untouched, if it was never run.
+    pub(super) behaviour: Option<C>,
+}
 
 /// There is no channel.
 pub(crate) struct NotOpened<C> {
@@ -130,7 +138,10 @@ impl<C: Behaviour<R>, R: Role> Actor for ChannelActor<C, R> {
         let outcome = guard("init", behaviour.init(&mut state.ctx)).await;
         if let Err(reason) = outcome {
             if let Some(opened) = state.opened.take() {
-                let _ = opened.send(Err(OpenError::Init(reason.to_string().into()).into()));
+                let _ = opened.send(Err(Unopened {
+                    error: Some(OpenError::Init(reason.to_string().into())),
+                    behaviour: None,
+                }));
             }
             return state.stop(&myself, reason).await;
         }

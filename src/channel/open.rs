@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::actor::{NotOpened, Unclaimed};
+use super::actor::{NotOpened, Unopened};
 use super::bare::{BareChannel, ChannelEvent, Relay};
 use super::start::Starter;
 use crate::behaviour::{ChannelHandle, ChannelRef, ClientChannel};
@@ -109,11 +109,15 @@ impl ConnectionRef {
     ) -> Result<ChannelRef<C>, NotOpened<C>> {
         let (tx, rx) = oneshot::channel();
         let adjust = options.window_adjust;
-        let start = Box::new(Starter { behaviour, adjust, opened: Some(tx) });
-        self.tell(ConnectionMsg::Open(OpenCommand { request, options, start, slot }))
-            .map_err(OpenError::from)?;
+        let start = Box::new(Starter::new(behaviour, adjust, Some(tx)));
+        // A command that nobody takes gives the behaviour back.
+        let _ = self.tell(ConnectionMsg::Open(OpenCommand { request, options, start, slot }));
         match rx.await {
-            Ok(opened) => opened.map(Unclaimed::claim),
+            Ok(Ok(opened)) => Ok(opened.claim()),
+            Ok(Err(Unopened { error: Some(error), behaviour })) => Err(NotOpened { error, behaviour }),
+            Ok(Err(Unopened { error: None, behaviour })) => {
+                Err(NotOpened { error: OpenError::Connection(self.closed().await), behaviour })
+            }
             // Nobody is left to answer: the channel's actor was killed in `init`, or the connection is gone.
             Err(_) if self.is_running() => Err(OpenError::Init("the channel actor was killed".into()).into()),
             Err(_) => Err(OpenError::Connection(self.closed().await).into()),
