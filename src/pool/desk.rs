@@ -43,6 +43,7 @@ pub(super) struct Desk {
     pub(super) common: Arc<Common>,
     pub(super) isolated: Isolated,
     handshakes: Arc<Semaphore>,
+    /// Where callers are; places may be given back elsewhere.
     runtime: OnceLock<Handle>,
     inner: Mutex<Inner>,
 }
@@ -140,6 +141,7 @@ impl Desk {
     }
 
     pub(super) async fn wanted(self: &Arc<Self>, wish: Wish, want: Want) -> Result<Way, OpenError> {
+        let _ = self.runtime.set(Handle::current());
         let limit = self.common.config.wait;
         let until = wish.since.checked_add(limit);
         let found = async {

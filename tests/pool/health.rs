@@ -14,7 +14,8 @@ use ractor_ssh::session::CommandError;
 use ractor_ssh::supervision::{Backoff, RestartPolicy};
 use ractor_ssh::wire::codes::OpenFailureReason;
 use ractor_ssh::{
-    BoxError, ChannelContext, ChannelMsg, ManagedSpec, Next, Pool, PoolConfig, Router, ServerChannel, ServerSide,
+    BoxError, ChannelContext, ChannelMsg, ManagedSpec, Next, Pool, PoolConfig, Router, ServerChannel,
+    ServerSide,
 };
 use tokio::io::AsyncWriteExt as _;
 
@@ -27,9 +28,21 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("health::an_idle_connection_is_closed_and_made_again_when_needed", [], idle),
         peer_test("health::a_connection_in_use_is_not_idle", [], not_idle),
         peer_test("health::a_connection_whose_channels_stall_is_drained_and_replaced", [], stalls),
-        peer_test("health::a_connection_that_opens_nothing_any_more_is_drained_and_replaced", [], failed_opens),
-        peer_test("health::a_server_that_refuses_all_sessions_gives_each_caller_one_error", real, refuses_all),
-        peer_test("health::under_load_a_killed_server_costs_each_call_one_error_and_repeats_nothing", real, killed),
+        peer_test(
+            "health::a_connection_that_opens_nothing_any_more_is_drained_and_replaced",
+            [],
+            failed_opens,
+        ),
+        peer_test(
+            "health::a_server_that_refuses_all_sessions_gives_each_caller_one_error",
+            real,
+            refuses_all,
+        ),
+        peer_test(
+            "health::under_load_a_killed_server_costs_each_call_one_error_and_repeats_nothing",
+            real,
+            killed,
+        ),
         peer_test("health::who_waits_for_a_place_is_served_by_the_next_connection", real, next_connection),
     ]
 }
@@ -177,8 +190,10 @@ async fn killed() {
             tokio::spawn(async move { (number, call.output().await) })
         })
         .collect();
-    becomes_true("some have run", || std::fs::read_to_string(&ledger).is_ok_and(|text| text.lines().count() > 20))
-        .await;
+    becomes_true("some have run", || {
+        std::fs::read_to_string(&ledger).is_ok_and(|text| text.lines().count() > 20)
+    })
+    .await;
     sshd.restart().unwrap();
     let mut lines: HashMap<u32, u32> = HashMap::new();
     let (mut answers, mut errors) = (0, 0);
