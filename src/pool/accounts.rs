@@ -17,7 +17,7 @@ const TRY_ONE_MORE: Duration = Duration::from_secs(60);
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
 /// After so many refusals of a connection that has nothing but processes nobody waits for, it is replaced.
-const MOST_ALONE: u32 = 6;
+const MOST_ALONE: u32 = 9;
 /// For so long no further connection is made after one that cannot be made, while another is up.
 const NO_MORE: Duration = Duration::from_secs(30);
 
@@ -30,6 +30,8 @@ pub(super) struct Ticket {
     pub(super) generation: u64,
     /// A `session` channel, of which servers count how many there are.
     pub(super) session: bool,
+    /// There is room only if a process has ended that nobody waits for.
+    trial: bool,
 }
 
 /// One connection.
@@ -243,7 +245,7 @@ impl Accounts {
         };
         let (number, account) = self.connections.iter_mut().find(|(_, account)| free(account))?;
         *(if session { &mut account.used } else { &mut account.others }) += 1;
-        Some(Ticket { number: *number, generation: account.generation, session })
+        Some(Ticket { number: *number, generation: account.generation, session, trial: false })
     }
 
     /// Takes a place that is free if a process has ended that nobody waits for.
@@ -252,7 +254,7 @@ impl Accounts {
         let (number, account) = self.connections.iter_mut().find(|(_, account)| may(account))?;
         account.trying = true;
         account.used += 1;
-        Some(Ticket { number: *number, generation: account.generation, session: true })
+        Some(Ticket { number: *number, generation: account.generation, session: true, trial: true })
     }
 
     /// When such a place may be tried on this connection.
@@ -279,7 +281,7 @@ impl Accounts {
         account.proven = true;
         if ticket.session {
             account.confirmed += 1;
-            account.trying = false;
+            account.trying &= !ticket.trial;
             account.refused_alone = 0;
             account.try_at = now;
             account.try_pause = FIRST_PAUSE;
@@ -296,6 +298,7 @@ impl Accounts {
     /// Nothing is left of the channel here.
     pub(super) fn release(&mut self, ticket: Ticket, left: Left, now: Instant) {
         let Some(account) = self.of(ticket) else { return };
+        account.trying &= !ticket.trial;
         match (ticket.session, left) {
             (false, _) => account.others = account.others.saturating_sub(1),
             (true, Left::Nothing) => account.used = account.used.saturating_sub(1),
@@ -316,7 +319,7 @@ impl Accounts {
 
     /// The server has noticed so many ends.
     pub(super) fn settled(&mut self, number: u64, generation: u64, places: usize) {
-        if let Some(account) = self.of(Ticket { number, generation, session: true }) {
+        if let Some(account) = self.of(Ticket { number, generation, session: true, trial: false }) {
             let places = places.min(account.settling);
             account.settling -= places;
             account.used = account.used.saturating_sub(places);
@@ -333,7 +336,6 @@ impl Accounts {
         if account.used <= 1 && account.lingering == 0 {
             return self.not_opened(ticket);
         }
-        account.trying = false;
         account.try_at = now + account.try_pause;
         account.try_pause = account.try_pause.saturating_mul(2).min(LAST_PAUSE);
         let alone = account.used <= 1;

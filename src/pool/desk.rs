@@ -287,12 +287,17 @@ impl Desk {
         }
     }
 
-    pub(super) fn not_opened(&self, ticket: Ticket, error: &OpenError) -> bool {
+    pub(super) fn not_opened(self: &Arc<Self>, ticket: Ticket, error: &OpenError) -> bool {
         let mut inner = self.lock();
         let verdict = match error {
-            OpenError::Refused { .. } | OpenError::TooManyChannels { .. } => {
-                inner.accounts.refused(ticket, Instant::now())
+            OpenError::Refused { .. } => {
+                let now = Instant::now();
+                let verdict = inner.accounts.refused(ticket, now);
+                inner.accounts.release(ticket, Left::Nothing, now);
+                inner.wake_if_unused(ticket.number);
+                verdict
             }
+            OpenError::TooManyChannels { .. } => inner.accounts.refused(ticket, Instant::now()),
             OpenError::Timeout { .. } => inner.accounts.not_opened(ticket),
             // It has ended, or is being closed, and the warden has not heard of it yet.
             OpenError::Draining | OpenError::Connection(_) => {
@@ -313,7 +318,12 @@ impl Desk {
                 inner.leave(ticket.number, Duty::Evicted(Eviction::FailedOpens), self.common.config.drain);
             }
         }
-        matches!(verdict, Verdict::Again | Verdict::Leave) && !inner.closed
+        let again = matches!(verdict, Verdict::Again | Verdict::Leave) && !inner.closed;
+        drop(inner);
+        if !again {
+            self.serve();
+        }
+        again
     }
 
     pub(super) fn stalled(&self, ticket: Ticket) {

@@ -16,6 +16,7 @@ pub(super) struct Lease {
     desk: Arc<Desk>,
     ticket: Ticket,
     confirmed: AtomicBool,
+    refused: AtomicBool,
     /// The peer has closed the channel first.
     peer_closed: AtomicBool,
     /// The end of the pool waits for channels.
@@ -29,6 +30,7 @@ impl Lease {
             desk,
             ticket,
             confirmed: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
             peer_closed: AtomicBool::new(false),
             _token: token,
         }
@@ -42,6 +44,10 @@ impl Slot for Lease {
     }
 
     fn not_opened(&self, error: &OpenError) -> bool {
+        if matches!(error, OpenError::Refused { .. }) {
+            // Its place is free at once, whenever the connection forgets the channel.
+            self.refused.store(true, Ordering::Release);
+        }
         self.desk.not_opened(self.ticket, error)
     }
 
@@ -56,6 +62,9 @@ impl Slot for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        if self.refused.load(Ordering::Acquire) {
+            return;
+        }
         let confirmed = self.confirmed.load(Ordering::Acquire);
         let left = match (confirmed, self.peer_closed.load(Ordering::Acquire)) {
             (false, _) => Left::Nothing,

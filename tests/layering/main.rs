@@ -17,7 +17,7 @@ mod source;
 use source::{Source, is_part};
 
 /// Every top-level module and its tier.
-const TIERS: [(&str, u8); 27] = [
+const TIERS: [(&str, u8); 28] = [
     ("wire", 0),
     ("error", 1),
     ("config", 1),
@@ -44,6 +44,7 @@ const TIERS: [(&str, u8); 27] = [
     ("managed", 7),
     ("pool", 8),
     ("target", 9),
+    ("fan_out", 10),
     ("hardening", 7),
 ];
 

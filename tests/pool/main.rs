@@ -1,4 +1,4 @@
-//! Pools and targets: against `sshd` with its own idea of how many sessions are enough, against daemons of our own, and
+//! Pools, targets and fan-outs: against `sshd` with its own idea of how many sessions are enough, against daemons of our own, and
 //! against servers that do not behave.
 
 #![allow(
@@ -12,6 +12,8 @@
 use std::process::ExitCode;
 
 mod endings;
+mod example_fan_out;
+mod fan_out;
 mod health;
 mod hosts;
 #[path = "../kit/mod.rs"]
@@ -29,6 +31,8 @@ fn main() -> ExitCode {
         supervised::trials(),
         endings::trials(),
         targets::trials(),
+        fan_out::trials(),
+        example_fan_out::trials(),
     ];
     kit::run(trials.into_iter().flatten().collect())
 }
