@@ -33,7 +33,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("fan_out::dropping_it_ends_everything", real, dropped),
         peer_test("fan_out::nothing_to_do_is_done_at_once", [], nothing),
         peer_test("fan_out::supervised_channels_are_started_on_all_hosts", [], supervised),
-        peer_test("fan_out::a_supervised_channel_that_fails_stops_the_others_if_asked_to", [], supervised_fails),
+        peer_test(
+            "fan_out::a_supervised_channel_that_fails_stops_the_others_if_asked_to",
+            [],
+            supervised_fails,
+        ),
     ]
 }
 
@@ -144,7 +148,10 @@ async fn events() {
             });
             lines.map(|line| String::from_utf8_lossy(line).into_owned()).collect()
         };
-        assert_eq!((said(true), said(false)), (["a", "b", "c"].map(String::from).to_vec(), vec!["oops".into()]));
+        assert_eq!(
+            (said(true), said(false)),
+            (["a", "b", "c"].map(String::from).to_vec(), vec!["oops".into()])
+        );
     }
 }
 
@@ -220,7 +227,10 @@ async fn fails_fast() {
     assert!(matches!(&reports[0].outcome, HostOutcome::Finished(status) if status.success()), "{words:?}");
     assert!(matches!(reports[1].outcome, HostOutcome::Cancelled { .. }), "{words:?}");
     assert!(matches!(reports[2].outcome, HostOutcome::Cancelled { started: false }), "{words:?}");
-    assert!(matches!(&reports[3].outcome, HostOutcome::Finished(status) if status.code() == Some(1)), "{words:?}");
+    assert!(
+        matches!(&reports[3].outcome, HostOutcome::Finished(status) if status.code() == Some(1)),
+        "{words:?}"
+    );
     assert!(reports[4..].iter().all(|report| matches!(report.outcome, HostOutcome::NotStarted)), "{words:?}");
     becomes_true("their channels are closed", || served.daemon.info().connections == 0).await;
     becomes_true("no task is left", || tasks() <= before).await;
@@ -297,8 +307,9 @@ async fn dropped() {
             .map(|number| (label(number), if number == 0 { silent.clone() } else { config(&sshd) }))
             .collect();
         let mut run = FanOut::new(hosts).concurrency(4).exec("while echo x; do sleep 0.02; done");
-        let _ = tokio::time::timeout(Duration::from_millis(delay), async { while run.next().await.is_some() {} })
-            .await;
+        let _ =
+            tokio::time::timeout(Duration::from_millis(delay), async { while run.next().await.is_some() {} })
+                .await;
         drop(run);
         becomes_true("no session is left", || sshd.pids().len() == 1).await;
         becomes_true("no task is left", || tasks() <= before).await;
