@@ -234,7 +234,9 @@ async fn run(args: &Args) -> Result<(), BoxError> {
     let tail =
         managed.supervise(ChannelSpec::new(move |_| Tail::new(shared.clone())).restart(policy)).await?;
 
+    // In this order: with the end of the others comes that of the writer.
     let outcome = tokio::select! {
+        biased;
         state = managed.wait() => return Err(state.to_string().into()),
         state = tail.wait() => return Err(state.to_string().into()),
         written = &mut writer => return Ok(written??),

@@ -8,13 +8,28 @@ use tokio::time::Instant;
 use super::actor::{NotOpened, Unopened};
 use super::bare::{BareChannel, ChannelEvent, Relay};
 use super::start::Starter;
-use crate::behaviour::{ChannelHandle, ChannelRef, ClientChannel};
+use crate::behaviour::{ChannelRef, ClientChannel};
 use crate::config::{ChannelOptions, SlowConsumer};
 use crate::error::{OpenError, Phase};
 use crate::handle::ConnectionRef;
 use crate::handle::msg::{ConnectionMsg, OpenCommand};
 use crate::handle::route::{Route, Slot, Way, Wish};
 use crate::wire::open::OpenRequest;
+
+/// The connection of an isolated channel that is being opened. If nothing comes of that, it is closed, which ends in
+/// time even if the behaviour's `init` does not.
+struct Own {
+    connection: ConnectionRef,
+    opened: bool,
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        if !self.opened {
+            let _ = self.connection.tell(ConnectionMsg::Close);
+        }
+    }
+}
 
 /// # Channels
 impl ConnectionRef {
@@ -63,9 +78,20 @@ impl ConnectionRef {
             return Err(OpenError::Isolate("this connection was made over a given stream".into()).into());
         };
         self.may_open()?;
-        let own = redial().await.map_err(|e| OpenError::Isolate(e.to_string().into()))?;
-        self.may_open()?;
-        let channel = own.open_here(request, options, behaviour, slot).await?;
+        let isolated = async {
+            let connection = redial().await.map_err(|e| OpenError::Isolate(e.to_string().into()))?;
+            let mut own = Own { connection, opened: false };
+            self.may_open()?;
+            let channel = own.connection.open_here(request, options, behaviour, slot).await?;
+            own.opened = true;
+            Ok::<_, NotOpened<C>>((own.connection.clone(), channel))
+        };
+        let (own, channel) = tokio::select! {
+            biased;
+            opened = isolated => opened?,
+            // Whatever the attempt is at: nobody would get the channel.
+            error = self.closed() => return Err(OpenError::Connection(error).into()),
+        };
         self.takes_along(own, &channel);
         Ok(channel)
     }
@@ -79,22 +105,26 @@ impl ConnectionRef {
         }
     }
 
-    /// An isolated channel is closed when this connection is gone, and its own connection with it: that has a
-    /// deadline, which a channel actor that is stuck in a callback has not.
+    /// An isolated channel is closed when this connection is gone. As here, one that is stuck in a callback is killed when
+    /// the close timeout is over.
     fn takes_along<C: ClientChannel>(&self, own: Self, channel: &ChannelRef<C>) {
         let mut phases = self.phases();
         let counted = self.isolates();
-        let channel = ChannelHandle::clone(channel);
+        let channel = channel.clone();
         tokio::spawn(async move {
+            let down = async move { phases.wait_for(|event| event.phase == Phase::Down).await.map(drop) };
             tokio::select! {
-                _ = phases.wait_for(|event| event.phase == Phase::Down) => {
+                _ = down => {
                     channel.close();
-                    let _ = own.tell(ConnectionMsg::Close);
+                    let limit = channel.port().close_timeout();
+                    if tokio::time::timeout(limit, channel.port().exited()).await.is_err() {
+                        channel.kill();
+                    }
                 }
                 _ = channel.port().exited() => {}
             }
             let actor = own.actor();
-            drop(own);
+            drop((own, channel));
             let _ = actor.wait(None).await;
             drop(counted);
         });

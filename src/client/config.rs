@@ -239,12 +239,12 @@ impl ClientConfig {
         (&self.host, self.port, &self.user) == (&other.host, other.port, &other.user) && dialer
     }
 
-    pub(crate) const fn close_timeout(&self) -> Duration {
-        self.timeouts.close
-    }
-
     pub(crate) fn user(&self) -> &str {
         &self.user
+    }
+
+    pub(crate) const fn close_timeout(&self) -> Duration {
+        self.timeouts.close
     }
 
     /// Host and port.

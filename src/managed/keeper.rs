@@ -11,17 +11,16 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::course::{Course, Then};
-use super::grounds::{Grounds, Next};
+use super::grounds::Grounds;
 use super::spec::ManagedSpec;
 use super::state::ManagedState;
+use super::tasks::{bring_up, end};
 use crate::client::Client;
 use crate::connect_error::ConnectError;
 use crate::dial::Streams;
 use crate::error::{ConfigError, ConnectionError};
 use crate::handle::ConnectionRef;
 use crate::handle::msg::ConnectionMsg;
-use crate::handle::route::Way;
-use crate::supervised::{Admitted, Turn};
 
 /// One message to a keeper.
 pub(super) enum Order {
@@ -270,13 +269,15 @@ impl Keeper {
         if let Some(before) = before.as_ref().filter(|_| !again) {
             before.abort();
         }
+        let limit = self.client.config().close_timeout();
         self.next_step(myself, async move {
             futures::future::join_all(all.into_iter().map(|connection| end(connection, grace))).await;
             if let Some(before) = before {
                 // What it was at is dropped before anybody is told that nothing is left.
                 let _ = before.await;
             }
-            streams.all_closed().await;
+            // A moment later, unless code of users blocks where it is asked something.
+            let _ = tokio::time::timeout(limit, streams.all_closed()).await;
             Report::Closed
         });
     }
@@ -318,45 +319,5 @@ impl Keeper {
             let what = work.await;
             let _ = to.cast(Order::Report { step, what });
         }));
-    }
-}
-
-/// Ends a connection, also one that was lost and has channels left, and waits until nothing is left of it.
-async fn end(connection: ConnectionRef, grace: Option<Duration>) {
-    if let Some(grace) = grace {
-        let _ = tokio::time::timeout(grace, async {
-            connection.shutdown(grace).await;
-            connection.nothing_left().await;
-        })
-        .await;
-    }
-    let _ = connection.tell(ConnectionMsg::Close);
-    connection.nothing_left().await;
-}
-
-/// Gives every supervised channel its turn, in the order of declaration.
-async fn bring_up(grounds: Arc<Grounds>, connection: ConnectionRef, limit: Duration) {
-    let mut held: Option<(u64, Instant)> = None;
-    loop {
-        let changed = grounds.changed.notified();
-        match grounds.next(&connection) {
-            Next::Give(give, connection) => {
-                let (turn, over) = Turn::new();
-                if give.send(Admitted { way: Way::shared(connection), turn: Some(turn) }).is_ok() {
-                    let _ = tokio::time::timeout(limit, over).await;
-                }
-            }
-            Next::Held(number) => {
-                let since =
-                    held.filter(|(who, _)| *who == number).map_or_else(Instant::now, |(_, since)| since);
-                held = Some((number, since));
-                let left = limit.saturating_sub(since.elapsed());
-                if tokio::time::timeout(left, changed).await.is_err() {
-                    grounds.pass_over(&connection, number);
-                }
-            }
-            Next::Nobody => changed.await,
-            Next::Over => return,
-        }
     }
 }

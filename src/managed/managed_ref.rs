@@ -153,8 +153,9 @@ impl ManagedRef {
     /// follows.
     ///
     /// Channels start in the order in which they were declared here, on each connection anew: each when the one before
-    /// is up, or its start has failed, or has taken [`ManagedSpec::start_limit`]. A channel that ends while the
-    /// connection is up comes back by itself, without waiting for others.
+    /// is up, or its start has failed, or has taken [`ManagedSpec::start_limit`]. One that is still at what came before its
+    /// connection was lost keeps its place, within the same limit. A channel that ends while the connection is up comes
+    /// back by itself, without waiting for others.
     ///
     /// While there is no connection the channel is [`Waiting`](crate::supervised::SupervisedState::Waiting), and what
     /// is cast to it is refused or queued as its specification says.
@@ -200,7 +201,7 @@ impl ManagedRef {
 
     /// As [`stop`](Self::stop), but the connection that is up is [drained](ConnectionRef::shutdown): its channels have
     /// `grace` to end by themselves; none is started again. Returns when nothing is left: `grace` and the close
-    /// timeout later at the latest.
+    /// timeout later at the latest, or twice that timeout if a channel that is stuck has a connection of its own.
     ///
     /// # Cancel safety
     /// It goes on when the future is dropped.

@@ -26,6 +26,9 @@
 //! [Supervised channels](ManagedRef::supervise) come back, in the order in which they were declared, each as its next
 //! incarnation. The end of a connection is no failure of theirs and does not count for their intensity.
 //!
+//! A channel that cannot be kept up may be told to end the connection ([`Escalation`](crate::Escalation)). What follows,
+//! another connection or none, is decided when that one is gone.
+//!
 //! Commands do not come back. One that was under way when its connection was lost ends with an error which
 //! [tells](crate::session::CommandError::may_have_run) that it may have run. One that is started while there is no
 //! connection waits for one, up to [`ManagedSpec::patience`].
@@ -60,6 +63,7 @@ mod keeper;
 mod managed_ref;
 mod spec;
 mod state;
+mod tasks;
 
 pub use error::NotConnected;
 pub use managed_ref::ManagedRef;

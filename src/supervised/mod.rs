@@ -20,6 +20,10 @@
 //! incarnation and why the last one ended. Messages in the mailbox of a behaviour that ended are lost with it,
 //! as with any actor; a call among them gets an error. Bytes of a channel are never sent twice.
 //!
+//! The next incarnation starts when the last one's actor has ended. It may take its time for what had arrived; but when
+//! its channel was cut off on our side, as one that stalled is, it has the close timeout for the callback that is under
+//! way and `terminate`, and is killed then.
+//!
 //! # Who stops it
 //! [`SupervisedRef::stop`], which wins over everything: a pause, an open under way, a restart that is due.
 //! And the loss of the last [`SupervisedRef`]: nobody could stop the channel after that. A supervised channel
@@ -72,6 +76,7 @@ mod error;
 mod place;
 mod spec;
 mod state;
+mod step;
 mod supervised_ref;
 mod supervisor;
 

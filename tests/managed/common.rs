@@ -134,13 +134,20 @@ pub(crate) fn tasks() -> usize {
     tokio::runtime::Handle::current().metrics().num_alive_tasks()
 }
 
-/// Sockets that some process here has open to a port of this machine, by the kernel's table.
+/// Sockets that this process has open to a port of this machine. The kernel's table alone does not tell: a child that
+/// another trial has just forked holds copies until it becomes another program.
 pub(crate) fn sockets_to(port: u16) -> usize {
     let wanted = format!("0100007F:{port:04X}");
     let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
     let rows = table.lines().skip(1).map(|row| row.split_whitespace().collect::<Vec<_>>());
-    // Field 2 is the remote address, field 9 the inode; one that nobody has open any more has none.
-    rows.filter(|row| row.get(2) == Some(&wanted.as_str()) && row.get(9).is_some_and(|inode| *inode != "0"))
+    // Field 2 is the remote address, field 9 the inode.
+    let inodes: Vec<String> = rows
+        .filter(|row| row.get(2) == Some(&wanted.as_str()))
+        .filter_map(|row| row.get(9).map(|inode| format!("socket:[{inode}]")))
+        .collect();
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    open.filter_map(|entry| std::fs::read_link(entry.path()).ok())
+        .filter(|link| inodes.iter().any(|inode| link.as_os_str() == inode.as_str()))
         .count()
 }
 

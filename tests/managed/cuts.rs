@@ -5,19 +5,19 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
-use ractor_ssh::ClientConfig;
 use ractor_ssh::config::{Keepalive, Timeouts};
 use ractor_ssh::error::ConnectionError;
 use ractor_ssh::managed::ManagedEnd;
 use ractor_ssh::supervised::NotUp;
+use ractor_ssh::{ClientConfig, SupervisedRef};
 
 use crate::common::{CLOSE, becomes_true, channel_up, config_by, is_up, manage, reaches, soon, spec};
 use crate::kit::{Peer, Sshd, peer_test};
-use crate::lines::{Plan, Say};
+use crate::lines::{Lines, Plan, Say};
 use crate::proxy::{Proxy, Way};
 
 /// Three of these without a sound are the end.
-const INTERVAL: Duration = Duration::from_millis(100);
+const INTERVAL: Duration = Duration::from_millis(250);
 
 pub(crate) fn trials() -> Vec<Trial> {
     const SERVER: Peer = Peer::OpenSshServer;
@@ -74,9 +74,11 @@ async fn silence() {
     assert_eq!(managed.info().losses, 1);
 }
 
-/// Resets and silences, each followed by an open way.
-async fn disturb(proxy: &Proxy, times: u32) {
+/// Resets and silences, each when the channel is up again.
+async fn disturb(proxy: &Proxy, channel: &SupervisedRef<Lines>, times: u64) {
     for time in 0..times {
+        channel_up(channel, time + 1).await;
+        soon("the channel", channel.up()).await.unwrap();
         tokio::time::sleep(Duration::from_millis(150)).await;
         if time % 2 == 0 {
             proxy.set(Way::Reset);
@@ -133,7 +135,7 @@ async fn calls_through_cuts(queue: usize) {
             })
         })
         .collect();
-    disturb(&proxy, 6).await;
+    disturb(&proxy, &channel, 6).await;
     is_up(&managed, 2).await;
     channel_up(&channel, 7).await;
     over.store(true, Ordering::SeqCst);
@@ -181,29 +183,30 @@ fn numbers(path: &std::path::Path) -> Vec<u64> {
 }
 
 async fn queued_casts() {
-    const BOUND: u64 = 50;
+    const BOUND: usize = 50;
+    const LAST: u64 = 50;
     let (sshd, proxy) = server().await;
     let file = sshd.directory().join("told");
     let (plan, _story) = Plan::new(&format!("exec cat >> '{}'", file.display()));
     let managed = manage(alert(&sshd, proxy.port()), spec()).await;
-    let channel = managed.supervise(plan.spec().queue(BOUND as usize)).await.unwrap();
+    let channel = managed.supervise(plan.spec().queue(BOUND)).await.unwrap();
     channel_up(&channel, 1).await;
     channel.cast(Say::Tell(0)).unwrap();
     becomes_true("the first is there", || numbers(&file) == [0]).await;
     proxy.set(Way::Reset);
     becomes_true("the channel is not up", || !channel.state().is_up()).await;
-    for line in 1..=BOUND {
+    for line in 1..=LAST {
         channel.cast(Say::Tell(line)).unwrap();
     }
-    for line in BOUND + 1..BOUND + 5 {
+    for line in LAST + 1..LAST + 5 {
         let error = channel.cast(Say::Tell(line)).unwrap_err();
-        assert!(matches!(error.reason, NotUp::QueueFull { bound } if bound == BOUND as usize));
+        assert!(matches!(error.reason, NotUp::QueueFull { bound } if bound == BOUND));
     }
-    assert_eq!(channel.info().queued, BOUND as usize);
+    assert_eq!(channel.info().queued, BOUND);
     proxy.set(Way::Open);
     channel_up(&channel, 2).await;
     channel.cast(Say::Tell(1_000)).unwrap();
-    let expected: Vec<u64> = (0..=BOUND).chain([1_000]).collect();
+    let expected: Vec<u64> = (0..=LAST).chain([1_000]).collect();
     becomes_true("all of it is there", || numbers(&file).len() >= expected.len()).await;
     assert_eq!(numbers(&file), expected);
     drop(managed);
@@ -230,7 +233,7 @@ async fn casts_through_cuts() {
             next
         }
     });
-    disturb(&proxy, 6).await;
+    disturb(&proxy, &channel, 6).await;
     channel_up(&channel, 7).await;
     over.store(true, Ordering::SeqCst);
     let cast = caster.await.unwrap();
@@ -256,7 +259,7 @@ async fn many_cuts() {
     }
     for (line, channel) in (0..).zip(&channels) {
         soon("the channel", channel.up()).await.unwrap();
-        becomes_true_async(channel, line).await;
+        answers_in_the_end(channel, line).await;
     }
     let info = managed.info();
     assert_eq!(info.attempts, info.connects + info.failures.total());
@@ -264,7 +267,7 @@ async fn many_cuts() {
 }
 
 /// It answers; a cut may still be on its way.
-async fn becomes_true_async(channel: &ractor_ssh::SupervisedRef<crate::lines::Lines>, line: u64) {
+async fn answers_in_the_end(channel: &SupervisedRef<Lines>, line: u64) {
     let end = Instant::now() + crate::common::SOON;
     while channel.call(|port| Say::Ask(line, port), Duration::from_secs(5)).await.is_err() {
         assert!(Instant::now() < end, "it never answers: {:?}", channel.info());

@@ -102,7 +102,7 @@ async fn channel_dropped() {
     let managed = manage(config(&sshd), spec()).await;
     let (plan, _story) = Plan::new("cat");
     // What it needs in any case is running when it has had a channel.
-    let once = managed.supervise(plan.spec()).await.unwrap();
+    let once = managed.supervise(plan.named(0).spec()).await.unwrap();
     channel_up(&once, 1).await;
     drop(once);
     becomes_true("it is alone", || managed.info().channels == 0).await;

@@ -1,11 +1,15 @@
 //! A channel that stalls is moved to a connection of its own, and disturbs its siblings no more.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
-use ractor_ssh::config::{ChannelOptions, Limits};
+use ractor_ssh::config::{ChannelOptions, Limits, SlowConsumer};
+use ractor_ssh::supervised::SupervisedState;
+use ractor_ssh::{BoxError, ChannelContext, ChannelMsg, ChannelSpec, ClientChannel, Next};
+use tokio::net::TcpStream;
 
-use crate::common::{Before, CLOSE, becomes_true, channel_up, config_by, manage, soon, spec};
+use crate::common::{Before, CLOSE, becomes_true, channel_up, config_by, is_up, manage, soon, spec};
 use crate::kit::{Peer, Sshd, peer_test};
 use crate::lines::{Lines, Plan, Say};
 use crate::proxy::Proxy;
@@ -16,6 +20,16 @@ pub(crate) fn trials() -> Vec<Trial> {
     const SERVER: Peer = Peer::OpenSshServer;
     vec![
         peer_test("stalls::a_channel_that_stalled_comes_back_on_a_connection_of_its_own", SERVER, isolated),
+        peer_test(
+            "stalls::its_own_attempt_to_connect_ends_with_the_connection_it_belongs_to",
+            SERVER,
+            attempt,
+        ),
+        peer_test(
+            "stalls::one_whose_init_is_stuck_goes_with_the_connection_it_belongs_to",
+            SERVER,
+            stuck_init,
+        ),
         peer_test("stalls::it_stays_where_it_was_when_told_so", SERVER, stays),
     ]
 }
@@ -91,4 +105,69 @@ async fn stays() {
     assert_eq!((proxy.accepted(), managed.info().connects, sibling.info().incarnation), (1, 1, 1));
     let counters = managed.connection().await.unwrap().info().await.unwrap().counters;
     assert!(counters.stalled >= 2 && counters.pauses >= 2);
+}
+
+async fn attempt() {
+    let sshd = Sshd::builder().start().unwrap();
+    let proxy = Proxy::to(sshd.port()).await;
+    let (dials, port) = (AtomicUsize::new(0), proxy.port());
+    let config = config_by(&sshd, port).dial_with(move || {
+        let stuck = dials.fetch_add(1, Ordering::SeqCst) == 1;
+        async move {
+            if stuck {
+                std::future::pending::<()>().await;
+            }
+            TcpStream::connect(("127.0.0.1", port)).await
+        }
+    });
+    let managed = manage(config, spec()).await;
+    is_up(&managed, 1).await;
+    let (plan, _story) = Plan::new("cat");
+    let options = ChannelOptions::new().slow_consumer(SlowConsumer::Isolate);
+    let channel = managed.supervise(plan.spec().options(options)).await.unwrap();
+    let starting = |s: &SupervisedState| matches!(s, SupervisedState::Starting { .. });
+    soon("the start", channel.states().wait_for(starting)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let start = Instant::now();
+    proxy.reset_once();
+    channel_up(&channel, 2).await;
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert_eq!((managed.info().connects, channel.info().restarts), (2, 0));
+}
+
+struct StuckInit;
+
+impl ClientChannel for StuckInit {
+    type Msg = ();
+
+    async fn init(&mut self, _ctx: &mut ChannelContext<Self>) -> Result<(), BoxError> {
+        std::future::pending().await
+    }
+
+    async fn handle_ssh_msg(
+        &mut self,
+        _msg: ChannelMsg,
+        _ctx: &mut ChannelContext<Self>,
+    ) -> Result<Next, BoxError> {
+        Ok(Next::Continue)
+    }
+}
+
+async fn stuck_init() {
+    let sshd = Sshd::builder().start().unwrap();
+    let proxy = Proxy::to(sshd.port()).await;
+    let before = Before::look(proxy.port());
+    let managed = manage(config_by(&sshd, proxy.port()), spec()).await;
+    is_up(&managed, 1).await;
+    let options = ChannelOptions::new().slow_consumer(SlowConsumer::Isolate);
+    let channel = managed.supervise(ChannelSpec::new(|_| StuckInit).options(options)).await.unwrap();
+    becomes_true("it has a connection of its own", || proxy.accepted() == 2).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let start = Instant::now();
+    soon("the shutdown", managed.shutdown(Duration::ZERO)).await;
+    assert!(start.elapsed() < 2 * CLOSE + Duration::from_secs(1), "{:?}", start.elapsed());
+    before.is_restored_now();
+    assert!(channel.wait().await.is_final());
+    drop((managed, channel));
+    before.is_restored().await;
 }

@@ -14,13 +14,14 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 
 use crate::common::{
-    Before, CLOSE, auth, channel_up, config, is_backoff, is_up, manage, reaches, soon, spec, tasks,
+    Before, CLOSE, auth, becomes_true, channel_up, config, is_backoff, is_up, manage, reaches, soon, spec,
+    tasks,
 };
 use crate::kit::{Peer, Sshd, peer_test};
 use crate::lines::{Plan, Say, Told};
 
 /// What a stop may take beyond its deadline on a busy machine.
-const SLACK: Duration = Duration::from_millis(700);
+const SLACK: Duration = Duration::from_millis(1_500);
 
 /// A grace that nobody may use up when there is nothing to wait for.
 const LONG: Duration = Duration::from_secs(3_600);
@@ -32,6 +33,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("stops::while_it_dials", NOBODY, dialing),
         peer_test("stops::while_it_waits_for_the_peers_version", NOBODY, version),
         peer_test("stops::during_key_exchange", NOBODY, kex),
+        peer_test("stops::while_somebody_looks_at_the_host_key", SERVER, host_key),
         peer_test("stops::while_its_provider_is_asked", SERVER, provider),
         peer_test("stops::while_the_peer_thinks_about_its_credentials", NOBODY, authentication),
         peer_test("stops::during_backoff", NOBODY, backoff),
@@ -80,7 +82,7 @@ async fn stops_in(config: ClientConfig, port: u16, phase: Phase) {
         let managed = manage(config.clone(), spec()).await;
         let (plan, _story) = Plan::new("cat");
         let channel = managed.supervise(plan.spec()).await.unwrap();
-        crate::common::becomes_true("it has come that far", || managed.info().phase == phase).await;
+        becomes_true("it has come that far", || managed.info().phase == phase).await;
         tokio::time::sleep(Duration::from_millis(20)).await;
         let taken = stop(&managed, how).await;
         before.is_restored_now();
@@ -120,6 +122,27 @@ async fn kex() {
     stops_in(to(port), port, Phase::Kex).await;
 }
 
+async fn host_key() {
+    let sshd = Sshd::builder().start().unwrap();
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = std::sync::Arc::clone(&asked);
+    let nobody_answers = move |_info: ractor_ssh::host_key::HostKeyInfo| {
+        count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        std::future::pending::<Result<ractor_ssh::host_key::HostKeyDecision, BoxError>>()
+    };
+    let files = ractor_ssh::host_key::KnownHostsFiles::new([sshd.directory().join("nothing_known")]);
+    let config = config(&sshd).host_key(HostKeyPolicy::ask(files, nobody_answers));
+    for (number, how) in (1..).zip(BOTH) {
+        let before = Before::look(sshd.port());
+        let managed = manage(config.clone(), spec()).await;
+        becomes_true("somebody is asked", || asked.load(std::sync::atomic::Ordering::SeqCst) == number).await;
+        let taken = stop(&managed, how).await;
+        before.is_restored_now();
+        assert!(taken < SLACK, "{how:?}: {taken:?}");
+        before.is_restored().await;
+    }
+}
+
 async fn provider() {
     let sshd = Sshd::builder().start().unwrap();
     let config = config(&sshd).auth_with(std::future::pending::<Result<Auth, BoxError>>);
@@ -136,7 +159,7 @@ async fn authentication() {
     let config = to(port).auth(Auth::new().identity(identity));
     for how in BOTH {
         let managed = manage(config.clone(), spec()).await;
-        crate::common::becomes_true("it logs in", || managed.info().phase == Phase::Auth).await;
+        becomes_true("it logs in", || managed.info().phase == Phase::Auth).await;
         tokio::time::sleep(Duration::from_millis(50)).await;
         let taken = stop(&managed, how).await;
         assert_eq!(crate::common::sockets_to(port), 0);
@@ -156,7 +179,7 @@ async fn backoff() {
         let taken = stop(&managed, how).await;
         assert!(taken < SLACK, "{how:?}: {taken:?}");
     }
-    crate::common::becomes_true("nothing is left", || tasks() <= tasks_before).await;
+    becomes_true("nothing is left", || tasks() <= tasks_before).await;
 }
 
 async fn up() {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::config::russh_config;
@@ -77,10 +78,13 @@ where
         found: Mutex::new(Found::default()),
         exchanges: watch::Sender::new(0),
         deciding: watch::Sender::new(false),
+        given_up: CancellationToken::new(),
         ending: Ending::new(args.events),
         refusals: Refusals::default(),
     });
     let handler = ClientHandler { shared: Arc::clone(&shared), host_key: args.host_key, banner: args.banner };
+
+    let giving_up = shared.given_up.clone().drop_guard();
 
     enter(Phase::Version);
     let mut handshake = Box::pin(russh::client::connect_stream(config, pump, handler));
@@ -113,6 +117,7 @@ where
         })?;
 
     guard.keep_open();
+    giving_up.disarm();
     let found = std::mem::take(&mut *shared.found.lock().unwrap_or_else(PoisonError::into_inner));
     let (peer_addr, local_addr) = args.addresses;
     let facts = Facts {

@@ -7,6 +7,7 @@ use russh::keys::PublicKeyOrCertificate;
 use russh::keys::ssh_key::PublicKey;
 use russh::{Channel, ChannelId, ChannelOpenFailure, Sig};
 use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::convert;
 use crate::error::ConnectionError;
@@ -46,6 +47,9 @@ pub(super) struct Shared {
     pub(super) exchanges: watch::Sender<u64>,
     /// Whether a host key decision is under way: its time is not the key exchange's.
     pub(super) deciding: watch::Sender<bool>,
+    /// Nobody waits for the connection any more: a host key decision need not be waited for either. It runs within
+    /// russh's session, which would keep the byte stream open for it.
+    pub(super) given_up: CancellationToken,
     pub(super) ending: Ending,
     pub(super) refusals: Refusals,
 }
@@ -119,7 +123,11 @@ impl Handler for ClientHandler {
             None => PresentedKey::from(key.public_key()),
         };
         self.shared.deciding.send_replace(true);
-        let decision = self.host_key.decide(presented).await;
+        let decision = tokio::select! {
+            biased;
+            decision = self.host_key.decide(presented) => decision,
+            () = self.shared.given_up.cancelled() => return Err(Fault::Russh(russh::Error::Disconnect)),
+        };
         self.shared.deciding.send_replace(false);
         let accepted = decision?;
         self.shared.found.lock().unwrap_or_else(PoisonError::into_inner).accepted = Some(accepted);
