@@ -193,6 +193,23 @@ pub enum OpenError {
     /// A managed connection did not come up in time. Nothing was sent.
     #[error("no connection: {0}")]
     NoConnection(Arc<str>),
+    /// Too many callers wait for a place on a pool's connections to this host. Nothing was sent.
+    #[error("{bound} callers wait for a place on the pool's connections already")]
+    QueueFull {
+        /// How many may wait.
+        bound: usize,
+    },
+    /// A pool had no place on a connection to this host in time. Nothing was sent.
+    #[error("no place on the pool's connections within {after:?}: {why}")]
+    NoTurn {
+        /// The limit that was reached.
+        after: Duration,
+        /// What it waited for.
+        why: Arc<str>,
+    },
+    /// The pool is closed, or being shut down. Nothing was sent.
+    #[error("the pool is closed")]
+    PoolClosed,
     /// The connection ended.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
@@ -203,9 +220,11 @@ impl OpenError {
     #[must_use]
     pub const fn origin(&self) -> Origin {
         match self {
-            Self::Refused { .. } | Self::Timeout { .. } | Self::Isolate(_) | Self::NoConnection(_) => {
-                Origin::Remote
-            }
+            Self::Refused { .. }
+            | Self::Timeout { .. }
+            | Self::Isolate(_)
+            | Self::NoConnection(_)
+            | Self::NoTurn { .. } => Origin::Remote,
             Self::Unsupported { .. } => Origin::Library,
             Self::Connection(e) => e.origin(),
             _ => Origin::Local,
@@ -225,6 +244,8 @@ impl OpenError {
             } | Self::TooManyChannels { .. }
                 | Self::Timeout { .. }
                 | Self::NoConnection(_)
+                | Self::QueueFull { .. }
+                | Self::NoTurn { .. }
         )
     }
 }

@@ -48,12 +48,15 @@ pub mod auth;
 pub mod config;
 mod connect_error;
 pub mod error;
+pub mod fan_out;
 pub mod host_key;
 pub mod managed;
 pub mod observe;
+pub mod pool;
 pub mod session;
 pub mod supervised;
 pub mod supervision;
+pub mod target;
 pub mod wire;
 
 mod behaviour;
@@ -92,8 +95,10 @@ pub use channel::{BareChannel, ChannelEvent};
 pub use client::{Client, ClientConfig, Connecting};
 pub use connect_error::ConnectError;
 pub use error::BoxError;
+pub use fan_out::FanOut;
 pub use handle::ConnectionRef;
 pub use managed::{ManagedRef, ManagedSpec};
+pub use pool::{Pool, PoolConfig};
 pub use port::event::ChannelMsg;
 #[cfg(feature = "server")]
 pub use server::{
@@ -104,6 +109,7 @@ pub use server::{
 #[cfg(feature = "sftp")]
 pub use subsystem::{Sftp, SftpCounters};
 pub use supervised::{ChannelSpec, Escalation, Incarnation, SupervisedRef};
+pub use target::Target;
 pub use wire::id::ChannelKey;
 
 pub use bytes;

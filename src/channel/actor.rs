@@ -32,7 +32,28 @@ const TURN_EVENTS: usize = 256;
 const TURN_TIME: Duration = Duration::from_millis(1);
 
 /// The opener's answer.
-pub(crate) type Opened<C, R> = oneshot::Sender<Result<Unclaimed<C, R>, OpenError>>;
+pub(crate) type Opened<C, R> = oneshot::Sender<Result<Unclaimed<C, R>, Unopened<C>>>;
+
+/// There is no channel.
+pub(crate) struct Unopened<C> {
+    /// `None` when the connection is gone, and will say why.
+    pub(super) error: Option<OpenError>,
+    /// Untouched, if it was never run.
+    pub(super) behaviour: Option<C>,
+}
+
+/// There is no channel.
+pub(crate) struct NotOpened<C> {
+    pub(crate) error: OpenError,
+    /// Untouched, if it was never run: it may be tried elsewhere.
+    pub(crate) behaviour: Option<C>,
+}
+
+impl<C> From<OpenError> for NotOpened<C> {
+    fn from(error: OpenError) -> Self {
+        Self { error, behaviour: None }
+    }
+}
 
 /// A channel on its way to its opener. It is stopped if it does not get there.
 pub(crate) struct Unclaimed<C: Behaviour<R>, R: Role> {
@@ -155,7 +176,8 @@ impl<C: Behaviour<R>, R: Role> State<C, R> {
         self.port.notes().leave();
         if let Err(reason) = outcome {
             if let Some(opened) = self.opened.take() {
-                let _ = opened.send(Err(OpenError::Init(reason.to_string().into())));
+                let error = Some(OpenError::Init(reason.to_string().into()));
+                let _ = opened.send(Err(Unopened { error, behaviour: None }));
             }
             return self.stop(myself, reason).await;
         }

@@ -1,8 +1,9 @@
 //! Opening channels, from a connection's address.
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-use super::actor::Unclaimed;
+use super::actor::{NotOpened, Unopened};
 use super::bare::{BareChannel, ChannelEvent, Relay};
 use super::start::Starter;
 use crate::behaviour::{ChannelRef, ClientChannel};
@@ -10,7 +11,7 @@ use crate::config::{ChannelOptions, SlowConsumer};
 use crate::error::{OpenError, Phase};
 use crate::handle::ConnectionRef;
 use crate::handle::msg::{ConnectionMsg, OpenCommand};
-use crate::observe::Lineage;
+use crate::handle::route::{Claim, Route, Way, Wish};
 use crate::wire::open::OpenRequest;
 
 /// The connection of an isolated channel that is being opened. If nothing comes of that, it is closed, which ends in
@@ -56,38 +57,40 @@ impl ConnectionRef {
         options: ChannelOptions,
         behaviour: C,
     ) -> Result<ChannelRef<C>, OpenError> {
-        self.open_as(request, options, behaviour, None).await
+        options.check()?;
+        self.open_on(request, options, behaviour, Claim::default())
+            .await
+            .map_err(|not_opened| not_opened.error)
     }
 
-    /// As [`open_channel`](Self::open_channel), as an incarnation of a supervised channel.
-    pub(crate) async fn open_as<C: ClientChannel>(
+    /// Opens a channel that somebody keeps an account of.
+    async fn open_on<C: ClientChannel>(
         &self,
         request: OpenRequest,
         options: ChannelOptions,
         behaviour: C,
-        lineage: Option<Lineage>,
-    ) -> Result<ChannelRef<C>, OpenError> {
-        options.check()?;
+        claim: Claim,
+    ) -> Result<ChannelRef<C>, NotOpened<C>> {
         if options.slow_consumer != SlowConsumer::Isolate {
-            return self.open_here(request, options, behaviour, lineage).await;
+            return self.open_here(request, options, behaviour, claim).await;
         }
         let Some(redial) = self.redial() else {
-            return Err(OpenError::Isolate("this connection was made over a given stream".into()));
+            return Err(OpenError::Isolate("this connection was made over a given stream".into()).into());
         };
         self.may_open()?;
         let isolated = async {
             let connection = redial().await.map_err(|e| OpenError::Isolate(e.to_string().into()))?;
             let mut own = Own { connection, opened: false };
             self.may_open()?;
-            let channel = own.connection.open_here(request, options, behaviour, lineage).await?;
+            let channel = own.connection.open_here(request, options, behaviour, claim).await?;
             own.opened = true;
-            Ok::<_, OpenError>((own.connection.clone(), channel))
+            Ok::<_, NotOpened<C>>((own.connection.clone(), channel))
         };
         let (own, channel) = tokio::select! {
             biased;
             opened = isolated => opened?,
             // Whatever the attempt is at: nobody would get the channel.
-            error = self.closed() => return Err(OpenError::Connection(error)),
+            error = self.closed() => return Err(OpenError::Connection(error).into()),
         };
         self.takes_along(own, &channel);
         Ok(channel)
@@ -132,17 +135,22 @@ impl ConnectionRef {
         request: OpenRequest,
         options: ChannelOptions,
         behaviour: C,
-        lineage: Option<Lineage>,
-    ) -> Result<ChannelRef<C>, OpenError> {
+        claim: Claim,
+    ) -> Result<ChannelRef<C>, NotOpened<C>> {
         let (tx, rx) = oneshot::channel();
         let adjust = options.window_adjust;
-        let start = Box::new(Starter { behaviour, adjust, opened: Some(tx) });
-        self.tell(ConnectionMsg::Open(OpenCommand { request, options, lineage, start }))?;
+        let start = Box::new(Starter::new(behaviour, adjust, Some(tx)));
+        // A command that nobody takes gives the behaviour back.
+        let _ = self.tell(ConnectionMsg::Open(OpenCommand { request, options, claim, start }));
         match rx.await {
-            Ok(opened) => opened.map(Unclaimed::claim),
+            Ok(Ok(opened)) => Ok(opened.claim()),
+            Ok(Err(Unopened { error: Some(error), behaviour })) => Err(NotOpened { error, behaviour }),
+            Ok(Err(Unopened { error: None, behaviour })) => {
+                Err(NotOpened { error: OpenError::Connection(self.closed().await), behaviour })
+            }
             // Nobody is left to answer: the channel's actor was killed in `init`, or the connection is gone.
-            Err(_) if self.is_running() => Err(OpenError::Init("the channel actor was killed".into())),
-            Err(_) => Err(OpenError::Connection(self.closed().await)),
+            Err(_) if self.is_running() => Err(OpenError::Init("the channel actor was killed".into()).into()),
+            Err(_) => Err(OpenError::Connection(self.closed().await).into()),
         }
     }
 
@@ -165,5 +173,52 @@ impl ConnectionRef {
     {
         let relay = self.open_channel(request, options, Relay::new(owner)).await?;
         Ok(BareChannel::new(&relay))
+    }
+}
+
+/// # Channels on a connection that is found first
+impl Route {
+    /// Opens a channel, looking for another connection as long as the one that was found has no room after all.
+    pub(crate) async fn open_channel<C: ClientChannel>(
+        &self,
+        request: OpenRequest,
+        options: ChannelOptions,
+        mut behaviour: C,
+    ) -> Result<ChannelRef<C>, OpenError> {
+        options.check()?;
+        let wish = Wish {
+            session: matches!(request, OpenRequest::Session),
+            isolated: options.slow_consumer == SlowConsumer::Isolate,
+            since: Instant::now(),
+        };
+        loop {
+            let way = self.way(wish).await?;
+            let slot = way.claim.slot.clone();
+            match way.open_channel(request.clone(), options.clone(), behaviour).await {
+                Ok(channel) => return Ok(channel),
+                Err(NotOpened { error, behaviour: unused }) => {
+                    let again = slot.is_some_and(|slot| slot.not_opened(&error));
+                    match unused.filter(|_| again) {
+                        Some(unused) => behaviour = unused,
+                        None => return Err(error),
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Way {
+    pub(crate) async fn open_channel<C: ClientChannel>(
+        self,
+        request: OpenRequest,
+        options: ChannelOptions,
+        behaviour: C,
+    ) -> Result<ChannelRef<C>, NotOpened<C>> {
+        if self.own {
+            self.connection.open_here(request, options, behaviour, self.claim).await
+        } else {
+            self.connection.open_on(request, options, behaviour, self.claim).await
+        }
     }
 }

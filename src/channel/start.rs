@@ -6,7 +6,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use ractor::Actor;
 
-use super::actor::{Arguments, ChannelActor, Opened};
+use super::actor::{Arguments, ChannelActor, Opened, Unopened};
 use crate::behaviour::{Behaviour, HandleTimeouts, Role};
 use crate::config::WindowAdjust;
 use crate::error::{CloseReason, OpenError, StopReason};
@@ -16,15 +16,34 @@ use crate::port::Port;
 
 /// A behaviour on its way to its port.
 pub(crate) struct Starter<C: Behaviour<R>, R: Role> {
-    pub(crate) behaviour: C,
-    pub(crate) adjust: WindowAdjust,
+    behaviour: Option<C>,
+    adjust: WindowAdjust,
     /// Where the opener waits; without one, nobody does.
-    pub(crate) opened: Option<Opened<C, R>>,
+    opened: Option<Opened<C, R>>,
+}
+
+impl<C: Behaviour<R>, R: Role> Starter<C, R> {
+    pub(crate) const fn new(behaviour: C, adjust: WindowAdjust, opened: Option<Opened<C, R>>) -> Self {
+        Self { behaviour: Some(behaviour), adjust, opened }
+    }
+
+    fn give_back(&mut self, error: Option<OpenError>) {
+        if let Some(opened) = self.opened.take() {
+            let _ = opened.send(Err(Unopened { error, behaviour: self.behaviour.take() }));
+        }
+    }
+}
+
+impl<C: Behaviour<R>, R: Role> Drop for Starter<C, R> {
+    /// Nobody has used it: the connection is gone.
+    fn drop(&mut self) {
+        self.give_back(None);
+    }
 }
 
 impl<C: Behaviour<R>, R: Role> StartChannel for Starter<C, R> {
     fn start(
-        self: Box<Self>,
+        mut self: Box<Self>,
         port: Arc<Port>,
         timeouts: HandleTimeouts,
         parent: Parent,
@@ -35,12 +54,13 @@ impl<C: Behaviour<R>, R: Role> StartChannel for Starter<C, R> {
                 port.abandon(CloseReason::Local);
                 return false;
             }
+            let Some(behaviour) = self.behaviour.take() else { return false };
             let args = Arguments {
-                behaviour: self.behaviour,
+                behaviour,
                 port: Arc::clone(&port),
                 timeouts,
                 adjust: self.adjust,
-                opened: self.opened,
+                opened: self.opened.take(),
                 roster: Arc::clone(&parent.roster),
                 span: parent.span,
             };
@@ -58,10 +78,8 @@ impl<C: Behaviour<R>, R: Role> StartChannel for Starter<C, R> {
         .boxed()
     }
 
-    fn refuse(self: Box<Self>, error: OpenError) {
-        if let Some(opened) = self.opened {
-            let _ = opened.send(Err(error));
-        }
+    fn refuse(mut self: Box<Self>, error: OpenError) {
+        self.give_back(Some(error));
     }
 
     fn behaviour(&self) -> &'static str {

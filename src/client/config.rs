@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::gate::Gate;
 use crate::auth::{Auth, Credentials};
 use crate::config::{Keepalive, LifeLimits, Limits, RekeyLimit, Timeouts};
 use crate::dial::{Dialer, Streams};
@@ -35,6 +36,7 @@ pub struct ClientConfig {
     pub(super) banner: Option<BannerHook>,
     /// The byte streams that were made by it, while they are open.
     pub(super) streams: Streams,
+    pub(super) gate: Option<Gate>,
 }
 
 impl fmt::Debug for ClientConfig {
@@ -67,6 +69,7 @@ impl ClientConfig {
             client_id: concat!("ractor-ssh_", env!("CARGO_PKG_VERSION")).to_owned(),
             banner: None,
             streams: Streams::default(),
+            gate: None,
         }
     }
 
@@ -217,6 +220,23 @@ impl ClientConfig {
     pub fn on_banner(mut self, hook: impl Fn(&str) + Send + Sync + 'static) -> Self {
         self.banner = Some(Arc::new(hook));
         self
+    }
+
+    /// Every connection waits at this gate first.
+    pub(crate) fn gated(mut self, gate: Gate) -> Self {
+        self.gate = Some(gate);
+        self
+    }
+
+    /// Whether both lead to the same host and port, for the same user, in the same way. Two ways of dialling that were
+    /// given are the same when one configuration is a clone of the other.
+    pub(crate) fn goes_where(&self, other: &Self) -> bool {
+        let dialer = match (&self.dialer, &other.dialer) {
+            (Some(one), Some(other)) => one.is_same(other),
+            (None, None) => true,
+            _ => false,
+        };
+        (&self.host, self.port, &self.user) == (&other.host, other.port, &other.user) && dialer
     }
 
     pub(crate) fn user(&self) -> &str {

@@ -49,6 +49,10 @@ impl Client {
         Self { config: Arc::new(config) }
     }
 
+    pub(crate) const fn shared_config(&self) -> &Arc<ClientConfig> {
+        &self.config
+    }
+
     pub(crate) fn config(&self) -> &ClientConfig {
         &self.config
     }
@@ -146,6 +150,10 @@ async fn dial_and_log_in(
     phases: watch::Sender<PhaseEvent>,
 ) -> Result<ConnectionRef, ConnectError> {
     config.check()?;
+    let _passed = match &config.gate {
+        Some(gate) => Some(gate.pass().await),
+        None => None,
+    };
     phases.send_replace(PhaseEvent::new(Phase::Dial));
     let limit = config.timeouts.dial;
     let dialing = async {

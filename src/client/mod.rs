@@ -2,6 +2,8 @@
 
 mod config;
 mod connect;
+mod gate;
 
 pub use config::ClientConfig;
 pub use connect::{Client, Connecting};
+pub(crate) use gate::Gate;

@@ -15,6 +15,7 @@ use crate::config::{ChannelOptions, Keepalive, LifeLimits, Limits, RekeyLimit, S
 use crate::error::{CloseReason, ConnectionError, OpenError, Phase, StopReason};
 use crate::handle::msg::{AcceptCommand, ConnectionMsg, NoActor, OpenCommand};
 use crate::handle::roster::Parent;
+use crate::handle::route::Claim;
 use crate::metrics::{ConnectionMeter, Side};
 use crate::observe::{ConnectionInfo, Counters, Facts, Gauges, PhaseEvent};
 use crate::port::budget::{ChannelBudget, ConnectionBudget};
@@ -147,6 +148,7 @@ impl Actor for ConnectionActor {
             ConnectionMsg::Transport(event) => state.transport_event(&myself, event),
             ConnectionMsg::GateShut | ConnectionMsg::Tick => state.tick(&myself),
             ConnectionMsg::KeepaliveAnswered => state.counters.keepalives_answered += 1,
+            ConnectionMsg::Ask(answered) => state.ask(answered),
             ConnectionMsg::Info(reply) => {
                 let _ = reply.send(state.info(myself.get_cell()));
             }
@@ -223,14 +225,15 @@ impl State {
             tokio::spawn(async move { command.start.refuse(error) });
             return;
         }
-        let OpenCommand { request, options, lineage, start } = command;
+        let OpenCommand { request, options, claim, start } = command;
+        let Claim { slot, lineage } = claim;
         let port = self.port(myself, &options);
         let key = port.key();
         self.counters.channels_opened += 1;
         let (kind, behaviour) = (request.channel_type(), start.behaviour());
         let identity = Identity { kind, behaviour, lineage };
         port.notes().opened_for(&request);
-        self.table.insert(Entry::new(Arc::clone(&port), identity));
+        self.table.insert(Entry::new(Arc::clone(&port), identity).on(slot.clone()));
 
         let (transport, side) = (Arc::clone(&self.args.transport), self.args.side);
         let down = Arc::clone(&self.args.down);
@@ -248,6 +251,9 @@ impl State {
             let why = match tokio::time::timeout(limit, &mut opening).await {
                 Ok(Ok(())) => {
                     ConnectionMeter::opened(side, asked);
+                    if let Some(slot) = slot {
+                        slot.confirmed();
+                    }
                     if start.start(port, timeouts, parent).await {
                         return;
                     }
@@ -262,6 +268,9 @@ impl State {
                     let _ = myself.cast(ConnectionMsg::OpenOverdue(key));
                     match opening.await {
                         Ok(()) => {
+                            if let Some(slot) = slot {
+                                slot.confirmed();
+                            }
                             port.abandon(CloseReason::Local);
                             NoActor::NotStarted
                         }
@@ -270,6 +279,15 @@ impl State {
                 }
             };
             let _ = myself.cast(ConnectionMsg::Unstarted(key, why));
+        });
+    }
+
+    fn ask(&self, answered: oneshot::Sender<()>) {
+        let answer = self.args.transport.ping();
+        tokio::spawn(async move {
+            if answer.await.is_ok() {
+                let _ = answered.send(());
+            }
         });
     }
 

@@ -11,12 +11,12 @@ use std::time::Duration;
 use ractor::ActorId;
 
 use crate::handle::roster::Roster;
+use crate::handle::route::Slot;
 use crate::observe::ChannelInfo;
 use crate::port::{Identity, Port};
 use crate::wire::id::ChannelKey;
 
 /// One channel.
-#[derive(Debug)]
 pub(super) struct Entry {
     pub(super) port: Arc<Port>,
     /// Bytes its consumer had taken when that was last counted from nothing.
@@ -26,13 +26,27 @@ pub(super) struct Entry {
     /// The peer has not answered the open in time, and nobody waits for it any more.
     overdue: bool,
     /// Dropped with the entry.
+    slot: Option<Arc<dyn Slot>>,
+    /// Dropped with the entry.
     _keeps: Option<Box<dyn Any + Send>>,
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entry").field("port", &self.port).finish_non_exhaustive()
+    }
 }
 
 impl Entry {
     pub(super) fn new(port: Arc<Port>, identity: Identity) -> Self {
         port.notes().is(identity);
-        Self { port, taken: 0, actor_gone: false, overdue: false, _keeps: None }
+        Self { port, taken: 0, actor_gone: false, overdue: false, slot: None, _keeps: None }
+    }
+
+    /// Its place in somebody's account.
+    pub(super) fn on(mut self, slot: Option<Arc<dyn Slot>>) -> Self {
+        self.slot = slot;
+        self
     }
 
     /// What is dropped when both the channel and its actor have ended.
@@ -150,6 +164,11 @@ impl Table {
         let entry = self.entries.remove(&key);
         if let Some(entry) = &entry {
             entry.port.inbox.budget().write_off();
+            if let Some(slot) = &entry.slot
+                && let Some(reason) = entry.port.outbox.closed()
+            {
+                slot.over(&reason);
+            }
         }
         entry.is_some()
     }

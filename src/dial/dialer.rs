@@ -30,6 +30,11 @@ impl Dialer {
         }))
     }
 
+    /// Whether both are clones of one.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     pub(crate) async fn dial(&self) -> io::Result<Box<dyn ByteStream>> {
         (self.0)().await
     }

@@ -133,6 +133,12 @@ impl ConnectionRef {
         self.shared.phases.clone()
     }
 
+    /// Waits until the peer has seen all that was sent before. False when the connection is gone.
+    pub(crate) async fn ask(&self) -> bool {
+        let (tx, rx) = oneshot::channel();
+        self.tell(ConnectionMsg::Ask(tx)).is_ok() && rx.await.is_ok()
+    }
+
     /// The authenticated user.
     #[must_use]
     pub fn user(&self) -> &str {

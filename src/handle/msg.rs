@@ -9,10 +9,11 @@ use ractor::RpcReplyPort;
 use tokio::sync::oneshot;
 
 use super::roster::Parent;
+use super::route::Claim;
 use crate::behaviour::HandleTimeouts;
 use crate::config::ChannelOptions;
 use crate::error::{ConnectionError, OpenError};
-use crate::observe::{ConnectionInfo, Lineage};
+use crate::observe::ConnectionInfo;
 use crate::port::Port;
 use crate::transport::{OpenRefused, TransportEvent};
 use crate::wire::id::ChannelKey;
@@ -41,8 +42,8 @@ pub(crate) trait StartChannel: Send {
 pub(crate) struct OpenCommand {
     pub(crate) request: OpenRequest,
     pub(crate) options: ChannelOptions,
-    /// Which incarnation of a supervised channel it is.
-    pub(crate) lineage: Option<Lineage>,
+    /// Its slot is dropped when both the channel and its actor have ended.
+    pub(crate) claim: Claim,
     pub(crate) start: Box<dyn StartChannel>,
 }
 
@@ -81,6 +82,8 @@ pub(crate) enum ConnectionMsg {
     /// Time to look at the clocks.
     Tick,
     KeepaliveAnswered,
+    /// Tells when the peer has answered a question that is asked now: it has seen all that was sent before.
+    Ask(oneshot::Sender<()>),
     Info(RpcReplyPort<ConnectionInfo>),
     Rekey(oneshot::Sender<Result<(), ConnectionError>>),
     RekeyDone,

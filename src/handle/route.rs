@@ -1,13 +1,15 @@
-//! Where a one-off command gets its connection: one that is there, or one that is waited for.
+//! Where a channel gets its connection: one that is there, or one that is found when the channel is opened.
 
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use tokio::time::Instant;
 
 use super::connection_ref::ConnectionRef;
-use crate::error::OpenError;
+use crate::error::{CloseReason, OpenError};
+use crate::observe::Lineage;
 
-type Find = dyn Fn() -> BoxFuture<'static, Result<ConnectionRef, OpenError>> + Send + Sync;
+type Find = dyn Fn(Wish) -> BoxFuture<'static, Result<Way, OpenError>> + Send + Sync;
 
 /// A way to a connection.
 #[derive(Clone)]
@@ -16,20 +18,83 @@ pub(crate) enum Route {
     Found(Arc<Find>),
 }
 
+/// What a connection is wanted for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wish {
+    /// A `session` channel, of which servers count how many there are.
+    pub(crate) session: bool,
+    /// A connection for this channel alone.
+    pub(crate) isolated: bool,
+    /// Since when it is wanted.
+    pub(crate) since: Instant,
+}
+
+/// A connection that was found.
+pub(crate) struct Way {
+    pub(crate) connection: ConnectionRef,
+    /// It carries this channel alone.
+    pub(crate) own: bool,
+    pub(crate) claim: Claim,
+}
+
+/// Who keeps account of a channel.
+#[derive(Clone, Default)]
+pub(crate) struct Claim {
+    /// Its place in a pool.
+    pub(crate) slot: Option<Arc<dyn Slot>>,
+    /// Which incarnation of a supervised channel it is.
+    pub(crate) lineage: Option<Lineage>,
+}
+
+/// A channel's place on its connection. It is free again when this is dropped, which is when nothing is left of the
+/// channel: not of its actor, and not on the wire as far as we can see.
+pub(crate) trait Slot: Send + Sync + 'static {
+    /// The peer has confirmed the channel.
+    fn confirmed(&self);
+
+    /// There is no channel, and nothing was asked of the peer on it. Says whether to look for another connection.
+    fn not_opened(&self, error: &OpenError) -> bool;
+
+    /// The channel is over, for this reason.
+    fn over(&self, reason: &CloseReason);
+}
+
 impl Route {
-    /// The connection is looked for when the command is started.
-    pub(crate) fn found<F>(find: impl Fn() -> F + Send + Sync + 'static) -> Self
+    /// The connection is looked for when the channel is opened.
+    pub(crate) fn found<F>(find: impl Fn(Wish) -> F + Send + Sync + 'static) -> Self
     where
-        F: Future<Output = Result<ConnectionRef, OpenError>> + Send + 'static,
+        F: Future<Output = Result<Way, OpenError>> + Send + 'static,
     {
-        Self::Found(Arc::new(move || Box::pin(find())))
+        Self::Found(Arc::new(move |wish| Box::pin(find(wish))))
     }
 
-    pub(crate) async fn connection(self) -> Result<ConnectionRef, OpenError> {
+    pub(crate) async fn way(&self, wish: Wish) -> Result<Way, OpenError> {
         match self {
-            Self::Here(connection) => Ok(connection),
-            Self::Found(find) => find().await,
+            Self::Here(connection) => Ok(Way::shared(connection.clone())),
+            Self::Found(find) => find(wish).await,
         }
+    }
+}
+
+impl Way {
+    /// A connection that others use, too, and that keeps no account of its channels.
+    pub(crate) fn shared(connection: ConnectionRef) -> Self {
+        Self { connection, own: false, claim: Claim::default() }
+    }
+
+    /// A connection for one channel, which ends with it.
+    pub(crate) fn own(connection: ConnectionRef) -> Self {
+        Self { connection, own: true, claim: Claim::default() }
+    }
+
+    pub(crate) fn with_slot(mut self, slot: Arc<dyn Slot>) -> Self {
+        self.claim.slot = Some(slot);
+        self
+    }
+
+    pub(crate) fn with_lineage(mut self, lineage: Lineage) -> Self {
+        self.claim.lineage = Some(lineage);
+        self
     }
 }
 

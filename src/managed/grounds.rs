@@ -12,6 +12,7 @@ use super::course::{Course, Tally};
 use super::state::{ManagedInfo, ManagedState};
 use crate::error::{ConnectionError, Phase};
 use crate::handle::ConnectionRef;
+use crate::handle::route::Way;
 use crate::observe::{PhaseEvent, WatchList};
 use crate::supervised::{Admission, Admitted};
 
@@ -177,7 +178,7 @@ impl Grounds {
         {
             live.reached = live.reached.max(number);
             declared.insert(number, Declared::Busy);
-            return Admission::Now(Admitted { connection: live.connection.clone(), turn: None });
+            return Admission::Now(Admitted { way: Way::shared(live.connection.clone()), turn: None });
         }
         let (give, given) = oneshot::channel();
         declared.insert(number, Declared::Asks(give));

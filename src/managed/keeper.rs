@@ -227,7 +227,7 @@ impl Keeper {
             && matches!(self.course.state(), ManagedState::Stopping)
         {
             self.watched = Some(connection);
-            self.close(myself, None);
+            self.close(myself, None, true);
         }
     }
 
@@ -258,23 +258,27 @@ impl Keeper {
     }
 
     fn stop(&mut self, myself: &ActorRef<Order>, grace: Option<Duration>) {
+        let again = matches!(self.course.state(), ManagedState::Stopping);
         if self.course.stop() {
             self.grounds.publish(&self.course);
-            self.close(myself, grace);
+            self.close(myself, grace, again);
         }
     }
 
-    fn close(&mut self, myself: &ActorRef<Order>, grace: Option<Duration>) {
+    fn close(&mut self, myself: &ActorRef<Order>, grace: Option<Duration>, again: bool) {
         // Kept: a second stop may be in more of a hurry.
         let all: Vec<_> = self.watched.iter().chain(&self.leaving).cloned().collect();
         self.give_to_nobody();
         let (before, streams) = (self.task.take(), self.streams.clone());
+        // Here and now: the next stop may come before the step has begun. An earlier stop is not given up, but waited for.
+        if let Some(before) = before.as_ref().filter(|_| !again) {
+            before.abort();
+        }
         let limit = self.client.config().close_timeout();
         self.next_step(myself, async move {
             futures::future::join_all(all.into_iter().map(|connection| end(connection, grace))).await;
             if let Some(before) = before {
                 // What it was at is dropped before anybody is told that nothing is left.
-                before.abort();
                 let _ = before.await;
             }
             // A moment later, unless code of users blocks where it is asked something.

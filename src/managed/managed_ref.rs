@@ -18,7 +18,7 @@ use crate::client::Client;
 use crate::connect_error::ConnectError;
 use crate::error::OpenError;
 use crate::handle::ConnectionRef;
-use crate::handle::route::Route;
+use crate::handle::route::{Route, Way};
 use crate::observe::Watched;
 use crate::session::Command;
 use crate::supervised::{ChannelSpec, SupervisedRef, supervise};
@@ -147,11 +147,11 @@ impl ManagedRef {
         self.address.grounds.watched.all()
     }
 
-    fn route(&self) -> Route {
+    pub(crate) fn route(&self) -> Route {
         let managed = self.clone();
-        Route::found(move || {
+        Route::found(move |_| {
             let managed = managed.clone();
-            async move { managed.connection().await.map_err(OpenError::from) }
+            async move { managed.connection().await.map(Way::shared).map_err(OpenError::from) }
         })
     }
 

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::grounds::{Grounds, Next};
 use crate::handle::ConnectionRef;
 use crate::handle::msg::ConnectionMsg;
+use crate::handle::route::Way;
 use crate::supervised::{Admitted, Turn};
 
 /// Ends a connection, also one that was lost and has channels left, and waits until nothing is left of it.
@@ -33,7 +34,7 @@ pub(super) async fn bring_up(grounds: Arc<Grounds>, connection: ConnectionRef, l
         match grounds.next(&connection) {
             Next::Give(give, connection) => {
                 let (turn, over) = Turn::new();
-                if give.send(Admitted { connection, turn: Some(turn) }).is_ok() {
+                if give.send(Admitted { way: Way::shared(connection), turn: Some(turn) }).is_ok() {
                     let _ = tokio::time::timeout(limit, over).await;
                 }
             }

@@ -6,6 +6,7 @@
 //! | asked | `info()` | `tree()` |
 //! |---|---|---|
 //! | [`DaemonRef`](crate::DaemonRef) | counters, [`sessions`](crate::DaemonRef::sessions) | daemon, connections, channels |
+//! | [`Pool`](crate::Pool) | [`PoolInfo`](crate::pool::PoolInfo) | pool, hosts, managed connections, connections, supervised channels, channels |
 //! | [`ManagedRef`](crate::ManagedRef) | [`ManagedInfo`](crate::managed::ManagedInfo) | managed connection, connection, supervised channels, channels |
 //! | [`ConnectionRef`](crate::ConnectionRef) | [`ConnectionInfo`] | connection, supervised channels, channels |
 //! | [`SupervisedRef`](crate::SupervisedRef) | [`SupervisedInfo`](crate::supervised::SupervisedInfo) | supervised channel, channel |

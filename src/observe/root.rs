@@ -19,7 +19,7 @@ pub(crate) async fn within<T>(answer: impl Future<Output = T>) -> Result<T, Stri
     tokio::time::timeout(ANSWER_LIMIT, answer).await.map_err(|_| format!("did not answer within {limit}"))
 }
 
-/// What can be looked into: connections, managed connections, supervised channels, daemons, and [`Group`]s of them.
+/// What can be looked into: connections, managed connections, pools, supervised channels, daemons, and [`Group`]s of them.
 ///
 /// The types have a function of the same name, so this is needed for mixed collections alone.
 pub trait Observe: Send + Sync {

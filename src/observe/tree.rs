@@ -18,6 +18,8 @@ pub enum NodeKind {
     Daemon,
     /// A pool of connections.
     Pool,
+    /// One host of a pool, under one identity.
+    Host,
     /// A managed connection: it outlives the connections that follow each other.
     Managed,
     /// A connection.
@@ -34,6 +36,7 @@ impl fmt::Display for NodeKind {
             Self::Group => "group",
             Self::Daemon => "daemon",
             Self::Pool => "pool",
+            Self::Host => "host",
             Self::Managed => "managed connection",
             Self::Connection => "connection",
             Self::Supervised => "supervised channel",

@@ -138,7 +138,7 @@ impl ConnectionRef {
         request: OpenRequest,
         options: ChannelOptions,
     ) -> Result<ChannelStream, CommandError> {
-        let mut command = Command::new(Route::from(self), Program::Nothing).options(options);
+        let mut command = Command::on(Route::from(self), Program::Nothing).options(options);
         command.open = request;
         command.stream().await
     }
@@ -147,25 +147,25 @@ impl ConnectionRef {
 /// The same for every kind of address.
 impl Route {
     pub(crate) fn command(self, program: impl AsRef<[u8]>) -> Command {
-        Command::new(self, Program::Line(Arguments::new(program)))
+        Command::on(self, Program::Line(Arguments::new(program)))
     }
 
     pub(crate) fn exec(self, line: impl AsRef<[u8]>) -> Command {
-        Command::new(self, Program::Line(Arguments::raw(line)))
+        Command::on(self, Program::Line(Arguments::raw(line)))
     }
 
     pub(crate) fn shell(self) -> Command {
-        Command::new(self, Program::Shell).pty(PtyRequest::from_env())
+        Command::on(self, Program::Shell).pty(PtyRequest::from_env())
     }
 
     pub(crate) fn subsystem(self, name: impl Into<String>) -> Command {
-        Command::new(self, Program::Subsystem(name.into()))
+        Command::on(self, Program::Subsystem(name.into()))
     }
 }
 
 /// # What to run, and how
 impl Command {
-    fn new(route: Route, program: Program) -> Self {
+    fn on(route: Route, program: Program) -> Self {
         Self {
             route,
             open: OpenRequest::Session,

@@ -123,10 +123,7 @@ impl Command {
         let owner = Owner::new(Arc::clone(&shared), farewell, self.deadline.and_then(Deadline::from_now));
         let [inherit_stdout, inherit_stderr] = [stdout, stderr].map(|target| target == Target::Inherit);
         let process = Process::new(Arc::clone(&shared), plan, inherit_stdout, inherit_stderr);
-        let opening = async move {
-            let connection = self.route.connection().await?;
-            connection.open_channel(self.open, self.options, process).await
-        };
+        let opening = async move { self.route.open_channel(self.open, self.options, process).await };
         let channel = owner.within(opening).await?.map_err(CommandError::Open)?;
         if let Some(error) = shared.failure() {
             return Err(error);

@@ -13,6 +13,7 @@ use super::state::IncarnationEnd;
 use crate::error::ConnectionError;
 use crate::handle::ConnectionRef;
 use crate::handle::msg::ConnectionMsg;
+use crate::handle::route::Way;
 use crate::observe::Watched;
 
 /// A place for one supervised channel.
@@ -49,7 +50,7 @@ pub(crate) enum Admission {
 
 /// Leave to open on this connection.
 pub(crate) struct Admitted {
-    pub(crate) connection: ConnectionRef,
+    pub(crate) way: Way,
     pub(crate) turn: Option<Turn>,
 }
 
@@ -66,7 +67,7 @@ impl Turn {
 
 impl Place for ConnectionRef {
     fn admit(&self) -> Admission {
-        Admission::Now(Admitted { connection: self.clone(), turn: None })
+        Admission::Now(Admitted { way: Way::shared(self.clone()), turn: None })
     }
 
     fn gone(&self) -> BoxFuture<'static, ConnectionError> {

@@ -148,6 +148,11 @@ impl<C: ClientChannel> ChannelSpec<C> {
         self
     }
 
+    /// Whether a `session` channel is opened.
+    pub(crate) const fn is_session(&self) -> bool {
+        matches!(self.request, OpenRequest::Session)
+    }
+
     /// Looks at every value; supervising does so first.
     ///
     /// # Errors

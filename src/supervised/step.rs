@@ -12,9 +12,10 @@ use super::spec::{ChannelSpec, Incarnation};
 use super::state::IncarnationEnd;
 use super::supervisor::Order;
 use crate::behaviour::{ChannelRef, ClientChannel};
+use crate::channel::NotOpened;
 use crate::config::SlowConsumer;
-use crate::error::{CloseReason, ConnectionError, Phase, StopReason};
-use crate::handle::ConnectionRef;
+use crate::error::{CloseReason, ConnectionError, OpenError, Phase, StopReason};
+use crate::handle::route::Way;
 use crate::observe::Lineage;
 
 /// What came of a step.
@@ -82,27 +83,34 @@ pub(super) async fn wait<C: ClientChannel>(
 /// Opens one incarnation and watches over it until it ends.
 pub(super) async fn open<C: ClientChannel>(
     spec: ChannelSpec<C>,
-    connection: ConnectionRef,
+    way: Way,
     (comes_back, gone): (bool, BoxFuture<'static, ConnectionError>),
     (incarnation, lineage): (Incarnation, Lineage),
     reporter: Reporter<C>,
 ) {
     let isolated = spec.options.slow_consumer == SlowConsumer::Isolate;
+    let connection = way.connection.clone();
     let life = async {
         let behaviour = match catch_unwind(AssertUnwindSafe(|| (spec.factory)(incarnation))) {
             Ok(behaviour) => behaviour,
-            Err(panic) => return IncarnationEnd::FactoryPanicked(panic_text(&*panic).into()),
+            Err(panic) => return (IncarnationEnd::FactoryPanicked(panic_text(&*panic).into()), false),
         };
-        match connection.open_as(spec.request, spec.options, behaviour, Some(lineage)).await {
+        let slot = way.claim.slot.clone();
+        match way.with_lineage(lineage).open_channel(spec.request, spec.options, behaviour).await {
             Ok(channel) => {
+                drop(slot);
                 reporter.tell(Report::Up(Held(Some(channel.clone()))));
-                IncarnationEnd::Stopped(end_of(&channel).await)
+                (IncarnationEnd::Stopped(end_of(&channel).await), false)
             }
-            Err(error) => IncarnationEnd::NotStarted(error),
+            Err(NotOpened { error, .. }) => {
+                // The connection had no room after all: nothing the channel could be blamed for.
+                let elsewhere = slot.is_some_and(|slot| slot.not_opened(&error));
+                (IncarnationEnd::NotStarted(if elsewhere { OpenError::Draining } else { error }), elsewhere)
+            }
         }
     };
     tokio::pin!(life);
-    let end = tokio::select! {
+    let (end, elsewhere) = tokio::select! {
         biased;
         end = &mut life => end,
         error = connection.closed() => {
@@ -123,6 +131,7 @@ pub(super) async fn open<C: ClientChannel>(
     };
     if let Some(error) = lost
         && (isolated || comes_back)
+        && !elsewhere
     {
         reporter.tell(Report::Away(error));
         connection.closed().await;

@@ -162,15 +162,15 @@ impl<C: ClientChannel> Supervisor<C> {
     fn begin(&mut self, myself: &ActorRef<Order<C>>, admitted: Admitted) {
         let Some(incarnation) = self.course.begin() else { return };
         let lineage = Lineage::new(myself.get_id(), incarnation.number, self.course.restarts());
-        let Admitted { connection, turn } = admitted;
+        let Admitted { way, turn } = admitted;
         self.turn = turn;
-        self.connection = Some(connection.clone());
+        self.connection = Some(way.connection.clone());
         let mut spec = self.spec.clone();
         if self.course.is_isolated() {
             spec.options.slow_consumer = SlowConsumer::Isolate;
         }
         let gone = (self.place.comes_back(), self.place.gone());
-        self.next_step(myself, |reporter| open(spec, connection, gone, (incarnation, lineage), reporter));
+        self.next_step(myself, |reporter| open(spec, way, gone, (incarnation, lineage), reporter));
         self.door.publish(&self.course);
     }
 

@@ -17,7 +17,7 @@ mod source;
 use source::{Source, is_part};
 
 /// Every top-level module and its tier.
-const TIERS: [(&str, u8); 26] = [
+const TIERS: [(&str, u8); 29] = [
     ("wire", 0),
     ("error", 1),
     ("config", 1),
@@ -43,6 +43,9 @@ const TIERS: [(&str, u8); 26] = [
     ("server", 6),
     ("test_util", 6),
     ("managed", 7),
+    ("pool", 8),
+    ("target", 9),
+    ("fan_out", 10),
     ("hardening", 7),
 ];
 

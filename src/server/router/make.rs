@@ -72,7 +72,7 @@ impl Route {
 
 /// Forgets the type of a behaviour.
 fn starter<C: ServerChannel>(behaviour: C, adjust: WindowAdjust) -> Box<dyn StartChannel> {
-    Box::new(Starter::<C, ServerSide> { behaviour, adjust, opened: None })
+    Box::new(Starter::<C, ServerSide>::new(behaviour, adjust, None))
 }
 
 /// A choice at once; `None` refuses.

@@ -1,0 +1,130 @@
+//! A pool, its hosts, their connections and channels, as a tree.
+
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, join_all};
+
+use super::desk::Desk;
+use super::info::{Duty, HostInfo, PoolInfo, PooledInfo};
+use super::pool_ref::Pool;
+use crate::managed::ManagedRef;
+use crate::observe::{BYTES_IN, BYTES_OUT, Family, NodeKind, Observe, Tree};
+
+impl HostInfo {
+    /// Why callers wait, if any do.
+    #[must_use]
+    pub fn why_stuck(&self) -> Vec<String> {
+        if self.waiting == 0 {
+            return Vec::new();
+        }
+        let serving = self.connections.iter().filter(|pooled| pooled.duty == Duty::Serving);
+        let up = |pooled: &&PooledInfo| pooled.managed.as_ref().is_some_and(|managed| managed.state.is_up());
+        let (up, coming): (Vec<_>, Vec<_>) = serving.partition(up);
+        let used: usize = up.iter().map(|pooled| pooled.sessions + pooled.lingering).sum();
+        let mut why = vec![format!(
+            "{} wait for a place: {used} of {} on {} connections are taken, {} more are being made",
+            self.waiting,
+            up.len().saturating_mul(self.limit),
+            up.len(),
+            coming.len(),
+        )];
+        why.extend(coming.iter().filter_map(|pooled| pooled.managed.as_ref()).flat_map(|m| m.why_stuck()));
+        why
+    }
+}
+
+impl From<&HostInfo> for Tree {
+    /// Without its connections and channels.
+    fn from(info: &HostInfo) -> Self {
+        let name = match &info.identity {
+            Some(identity) => format!("{}@{} as {identity}", info.user, info.target),
+            None => format!("{}@{}", info.user, info.target),
+        };
+        let state = format!("{} connections, {} waiting", info.connections.len(), info.waiting);
+        Self::new(NodeKind::Host, name.clone(), name, state)
+            .stuck(info.why_stuck())
+            .count("sessions per connection", info.limit as u64)
+            .maybe("learned from refusals", info.learned.map(|learned| learned.to_string()))
+            .count("waiting", info.waiting as u64)
+            .count("supervised channels", info.supervised as u64)
+            .count("isolated channels", info.isolated as u64)
+            .count("handshakes", info.handshakes as u64)
+            .count("places given", info.counters.granted)
+            .count("put back", info.counters.put_back)
+            .count("not opened", info.counters.not_opened)
+            .count("turned away", info.counters.turned_away)
+            .count("timed out", info.counters.timed_out)
+            .count("evictions", info.counters.evictions)
+    }
+}
+
+impl From<&PoolInfo> for Tree {
+    /// Without its hosts.
+    fn from(info: &PoolInfo) -> Self {
+        let state = if info.is_closed { "closed" } else { "open" };
+        Self::new(NodeKind::Pool, "pool", format!("{} hosts", info.hosts.len()), state)
+            .count("handshakes", info.handshakes as u64)
+            .count("handshakes at most", info.max_handshakes as u64)
+            .count("places given", info.counters.granted)
+            .count("connections begun", info.counters.connections)
+            .count("connections failed", info.counters.failed)
+            .count("evictions", info.counters.evictions)
+            .count("closed when idle", info.counters.idled)
+    }
+}
+
+/// # Looking in
+impl Pool {
+    /// The pool, its hosts, their connections with the channels on them, and the supervised channels of each host,
+    /// whatever state they are in. Isolated channels that nobody supervises are only counted.
+    ///
+    /// Answers in time, also when connections do not: see [`ANSWER_LIMIT`](crate::observe::ANSWER_LIMIT).
+    pub async fn tree(&self) -> Tree {
+        let mut hosts: Vec<(HostInfo, Arc<Desk>)> =
+            self.desks().into_iter().map(|desk| (desk.info(), desk)).collect();
+        hosts.sort_by(|(a, _), (b, _)| {
+            (&a.target, &a.user, &a.identity).cmp(&(&b.target, &b.user, &b.identity))
+        });
+        let nodes = join_all(hosts.iter().map(|(info, desk)| host(info, desk))).await;
+        Tree::from(&self.info()).children(nodes)
+    }
+}
+
+impl Observe for Pool {
+    fn tree(&self) -> BoxFuture<'_, Tree> {
+        self.tree().boxed()
+    }
+}
+
+async fn host(info: &HostInfo, desk: &Desk) -> Tree {
+    let watched = desk.watched.all();
+    let connections = join_all(desk.managed().into_iter().map(|(number, managed)| {
+        let duty = info.connections.iter().find(|pooled| pooled.number == number).map(|pooled| pooled.duty);
+        let watched = &watched;
+        async move { connection(number, duty, &managed, watched).await }
+    }))
+    .await;
+    Tree::from(info).children(connections).children(Family::of(&watched, &[]).supervised)
+}
+
+async fn connection(
+    number: u64,
+    duty: Option<Duty>,
+    managed: &ManagedRef,
+    watched: &[Arc<dyn crate::observe::Watched>],
+) -> Tree {
+    let keeper = managed.keeper();
+    let mut node = Tree::from(&managed.info()).count("number", number).actor(Some(keeper.clone()));
+    node.id = keeper.get_id().to_string();
+    match duty {
+        None | Some(Duty::Serving) => {}
+        Some(Duty::Evicted(why)) => node.state = format!("{}; being drained: {why}", node.state),
+        Some(Duty::Idle) => node.state = format!("{}; idle, being closed", node.state),
+        Some(Duty::Closing) => node.state = format!("{}; being closed", node.state),
+    }
+    let Some(connection) = managed.current() else { return node };
+    let (there, family) = connection.look(watched).await;
+    let (bytes_in, bytes_out) = (there.bytes_in(), there.bytes_out());
+    node.bytes(BYTES_IN, bytes_in).bytes(BYTES_OUT, bytes_out).children([there.children(family.free)])
+}
