@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use ractor::ActorId;
 
+use crate::error::CloseReason;
 use crate::handle::roster::Roster;
-use crate::handle::route::Slot;
+use crate::handle::route::{Over, Slot};
 use crate::observe::ChannelInfo;
 use crate::port::{Identity, Port};
 use crate::wire::id::ChannelKey;
@@ -164,10 +165,12 @@ impl Table {
         let entry = self.entries.remove(&key);
         if let Some(entry) = &entry {
             entry.port.inbox.budget().write_off();
-            if let Some(slot) = &entry.slot
-                && let Some(reason) = entry.port.outbox.closed()
-            {
-                slot.over(&reason);
+            if let Some(slot) = &entry.slot {
+                slot.over(match entry.port.outbox.closed() {
+                    Some(CloseReason::Stalled { .. }) => Over::Stalled,
+                    _ if entry.port.is_closed_by_peer() => Over::ByPeer,
+                    _ => Over::ByUs,
+                });
             }
         }
         entry.is_some()

@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::connection_ref::ConnectionRef;
-use crate::error::{CloseReason, OpenError};
+use crate::error::OpenError;
 use crate::observe::Lineage;
 
 type Find = dyn Fn(Wish) -> BoxFuture<'static, Result<Way, OpenError>> + Send + Sync;
@@ -55,8 +55,18 @@ pub(crate) trait Slot: Send + Sync + 'static {
     /// There is no channel, and nothing was asked of the peer on it. Says whether to look for another connection.
     fn not_opened(&self, error: &OpenError) -> bool;
 
-    /// The channel is over, for this reason.
-    fn over(&self, reason: &CloseReason);
+    /// The channel is over.
+    fn over(&self, how: Over);
+}
+
+/// How a channel has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// The peer has closed it first.
+    ByPeer,
+    ByUs,
+    /// It was ended for holding its connection up.
+    Stalled,
 }
 
 impl Route {

@@ -11,8 +11,10 @@ use tokio::time::Instant;
 use super::config::PoolConfig;
 use super::info::Eviction;
 
-/// After so long one more channel is tried than a server has taken.
-const TRY_ONE_MORE: Duration = Duration::from_secs(60);
+/// After so long one more channel is tried than a server has taken, at first and at most. Answers are not heard of in the
+/// order in which they came, so that the first guess may be too low.
+const FIRST_TRY: Duration = Duration::from_secs(5);
+const LAST_TRY: Duration = Duration::from_secs(60);
 /// How long to wait before it is tried again whether processes have ended, at first and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
@@ -122,14 +124,29 @@ pub(super) enum Verdict {
     Evict,
 }
 
+/// How many sessions a server takes.
+#[derive(Debug, Clone, Copy)]
+struct Learned {
+    limit: usize,
+    /// When that was found out.
+    at: Instant,
+    /// After which time one more is tried.
+    pause: Duration,
+}
+
+impl Learned {
+    fn is_doubtful(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.at) >= self.pause
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Accounts {
     assumed: usize,
     max_connections: usize,
     max_failed_opens: u32,
     max_stalls: u32,
-    /// How many sessions the server took at most, and when that was found out.
-    learned: Option<(usize, Instant)>,
+    learned: Option<Learned>,
     connections: BTreeMap<u64, Account>,
     next: u64,
     no_more_until: Option<Instant>,
@@ -225,16 +242,14 @@ impl Accounts {
     /// How many sessions a connection gets at present.
     pub(super) fn limit(&self, now: Instant) -> usize {
         match self.learned {
-            Some((limit, at)) if now.saturating_duration_since(at) >= TRY_ONE_MORE => {
-                limit.saturating_add(1).min(self.assumed)
-            }
-            Some((limit, _)) => limit,
+            Some(learned) if learned.is_doubtful(now) => learned.limit.saturating_add(1).min(self.assumed),
+            Some(learned) => learned.limit,
             None => self.assumed,
         }
     }
 
     pub(super) fn learned(&self) -> Option<usize> {
-        self.learned.map(|(limit, _)| limit)
+        self.learned.map(|learned| learned.limit)
     }
 
     /// Takes a place on the oldest connection that has one, so that those made for a peak become idle.
@@ -289,8 +304,8 @@ impl Accounts {
             let ended = (account.used + account.lingering).saturating_sub(limit);
             account.lingering = account.lingering.saturating_sub(ended);
             let confirmed = account.confirmed;
-            if self.learned.is_some_and(|(limit, _)| confirmed > limit) {
-                self.learned = Some((confirmed, now));
+            if self.learned.is_some_and(|learned| confirmed > learned.limit) {
+                self.learned = Some(Learned { limit: confirmed, at: now, pause: FIRST_TRY });
             }
         }
     }
@@ -345,7 +360,13 @@ impl Accounts {
         }
         let limit = (account.confirmed + account.settling + account.lingering).max(1);
         if limit < self.limit(now) {
-            self.learned = Some((limit, now));
+            let before = self.learned.filter(|before| before.limit == limit);
+            let pause = match before {
+                Some(before) if before.is_doubtful(now) => before.pause.saturating_mul(2).min(LAST_TRY),
+                Some(before) => before.pause,
+                None => FIRST_TRY,
+            };
+            self.learned = Some(Learned { limit, at: now, pause });
         }
         Verdict::Again
     }

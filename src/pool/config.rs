@@ -67,7 +67,7 @@ impl PoolConfig {
     /// default is OpenSSH's own (`MaxSessions`).
     ///
     /// A server that allows fewer is found out: the channel it refuses waits for another place, its caller does not
-    /// notice, and the host's limit is lower from then on. A minute later one more is tried. `usize::MAX` puts all
+    /// notice, and the host's limit is lower from then on. Now and then one more is tried. `usize::MAX` puts all
     /// channels on one connection until a server refuses.
     pub const fn sessions_per_connection(mut self, sessions: usize) -> Self {
         self.sessions = sessions;

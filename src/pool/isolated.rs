@@ -12,9 +12,9 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::desk::Desk;
 use crate::client::Client;
 use crate::dial::Streams;
-use crate::error::{CloseReason, OpenError};
+use crate::error::OpenError;
 use crate::handle::ConnectionRef;
-use crate::handle::route::{Slot, Way};
+use crate::handle::route::{Over, Slot, Way};
 
 pub(super) struct Isolated {
     client: Client,
@@ -131,7 +131,7 @@ impl Slot for OwnLease {
         false
     }
 
-    fn over(&self, _reason: &CloseReason) {}
+    fn over(&self, _how: Over) {}
 }
 
 impl Drop for OwnLease {

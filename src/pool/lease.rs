@@ -8,8 +8,8 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::accounts::{Left, Ticket};
 use super::desk::Desk;
 use super::queue::Want;
-use crate::error::{CloseReason, OpenError};
-use crate::handle::route::Slot;
+use crate::error::OpenError;
+use crate::handle::route::{Over, Slot};
 
 /// Given back when dropped, which the connection does when nothing is left of the channel.
 pub(super) struct Lease {
@@ -51,11 +51,11 @@ impl Slot for Lease {
         self.desk.not_opened(self.ticket, error)
     }
 
-    fn over(&self, reason: &CloseReason) {
-        match reason {
-            CloseReason::Peer => self.peer_closed.store(true, Ordering::Release),
-            CloseReason::Stalled { .. } => self.desk.stalled(self.ticket),
-            _ => {}
+    fn over(&self, how: Over) {
+        match how {
+            Over::ByPeer => self.peer_closed.store(true, Ordering::Release),
+            Over::ByUs => {}
+            Over::Stalled => self.desk.stalled(self.ticket),
         }
     }
 }

@@ -339,6 +339,11 @@ impl Port {
         self.exit.get()
     }
 
+    /// Whether the peer's CLOSE has come before ours, or the connection is gone.
+    pub(crate) fn is_closed_by_peer(&self) -> bool {
+        self.peer_closed.load(Ordering::Acquire)
+    }
+
     /// For how long nothing was sent or received.
     pub(crate) fn idle(&self) -> Duration {
         self.gauges.since(self.counters.last_activity.load(Ordering::Relaxed))

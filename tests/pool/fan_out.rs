@@ -74,13 +74,17 @@ async fn order() {
 }
 
 async fn concurrency() {
-    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let counted = (Arc::clone(&now), Arc::clone(&most));
+    let (now, most, wanted) = <(Arc<AtomicUsize>, Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
+    let counted = (now, Arc::clone(&most), Arc::clone(&wanted));
     let router = Router::new().exec_fn(move |_| {
-        let (now, most) = counted.clone();
+        let (now, most, wanted) = counted.clone();
         async move {
             most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            // As many as may come have the time to.
+            while most.load(Ordering::SeqCst) < wanted.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
             now.fetch_sub(1, Ordering::SeqCst);
             ExecOutput::ok("")
         }
@@ -88,6 +92,7 @@ async fn concurrency() {
     let served = Served::start(router).await;
     for allowed in [1, 3, 7] {
         most.store(0, Ordering::SeqCst);
+        wanted.store(allowed, Ordering::SeqCst);
         let hosts = (0..20).map(|number| (label(number), served.client()));
         let reports = soon("all", FanOut::new(hosts).concurrency(allowed).exec("x").reports()).await;
         assert!(reports.iter().all(|report| report.success()));

@@ -60,7 +60,8 @@ async fn two_hundred() {
     }
     assert_eq!(served, 200);
     let info = host.info();
-    assert_eq!((info.limit, info.connections.len(), info.counters.connections), (3, 1, 1), "{info:#?}");
+    assert_eq!((info.connections.len(), info.counters.connections), (1, 1), "{info:#?}");
+    assert!(info.learned.is_some_and(|learned| (1..=3).contains(&learned)), "{info:#?}");
     assert_eq!(info.counters.granted, 200 + info.counters.put_back);
     pool.close().await;
 }

@@ -49,13 +49,19 @@ fn a_refusal_with_others_there_teaches_the_limit_and_one_alone_does_not() {
 }
 
 #[test]
-fn a_minute_after_a_refusal_one_more_is_tried() {
-    let (mut accounts, now) = one(10);
+fn a_while_after_a_refusal_one_more_is_tried_ever_less_often() {
+    let (mut accounts, mut now) = one(10);
     let tickets: Vec<_> = (0..3).map(|_| take(&mut accounts, now)).collect();
     tickets[..2].iter().for_each(|ticket| accounts.confirmed(*ticket, now));
-    let _ = accounts.refused(tickets[2], now);
-    assert_eq!(accounts.limit(now + Duration::from_secs(59)), 2);
-    assert_eq!(accounts.limit(now + TRY_ONE_MORE), 3);
+    let mut refused = tickets[2];
+    for seconds in [5, 10, 20, 40, 60, 60] {
+        let _ = accounts.refused(refused, now);
+        accounts.release(refused, Left::Nothing, now);
+        assert_eq!(accounts.limit(now + Duration::from_millis(seconds * 1000 - 1)), 2);
+        now += Duration::from_secs(seconds);
+        assert_eq!(accounts.limit(now), 3);
+        refused = take(&mut accounts, now);
+    }
     accounts.close(1);
     assert_eq!(accounts.limit(now), 10, "whoever is there next may have another limit");
 }
