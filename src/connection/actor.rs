@@ -19,7 +19,6 @@ use crate::handle::route::Claim;
 use crate::metrics::{ConnectionMeter, Side};
 use crate::observe::{ConnectionInfo, Counters, Facts, Gauges, PhaseEvent};
 use crate::port::budget::{ChannelBudget, ConnectionBudget};
-use crate::port::outbox::Outgoing;
 use crate::port::{Identity, Keys, Port, PortSetup};
 use crate::transport::{OpenRefused, Transport, TransportEvent};
 use crate::wire::codes::DisconnectCode;
@@ -450,8 +449,7 @@ impl State {
         self.parting = Some(after(now, patience));
         self.deadline = Some(after(now, patience / 2));
         for port in self.table.ports() {
-            let _ = port.push(Outgoing::Eof);
-            port.close();
+            port.part(ConnectionError::Closed);
         }
         self.end_if_idle(myself);
     }

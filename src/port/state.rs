@@ -97,6 +97,8 @@ pub(crate) struct Port {
     departure: std::sync::Mutex<Departure>,
     /// What the channel's actor was stopped for from outside.
     stop_note: OnceLock<Arc<str>>,
+    /// Why the connection closes this channel, when it is shut down.
+    parting: OnceLock<ConnectionError>,
     /// Why the channel's actor ended.
     exit: SetOnce<StopReason>,
 }
@@ -132,6 +134,7 @@ impl Port {
                 on_gone: Some(setup.on_gone),
             }),
             stop_note: OnceLock::new(),
+            parting: OnceLock::new(),
             exit: SetOnce::new(),
         })
     }
@@ -284,6 +287,21 @@ impl Port {
         }
     }
 
+    /// The connection is being shut down and waits no longer: eof, then as [`Self::close`]. The consumer is told of the
+    /// connection's end.
+    pub(crate) fn part(self: &Arc<Self>, why: ConnectionError) {
+        if self.outbox.closed().is_none() {
+            let _ = self.parting.set(why);
+        }
+        let _ = self.push(Outgoing::Eof);
+        self.close();
+    }
+
+    /// What the consumer is told when we have closed.
+    fn own_end(&self) -> CloseReason {
+        self.parting.get().map_or(CloseReason::Local, |why| CloseReason::Connection(why.clone()))
+    }
+
     /// Closes now: drops what is queued in both directions and gives its credit back, then sends CLOSE.
     /// `reason` is what the consumer is told. Never waits.
     pub(crate) fn abort(self: &Arc<Self>, reason: CloseReason) {
@@ -432,7 +450,7 @@ impl Port {
             };
             if !going_on {
                 // Whoever stopped us has given the reason already.
-                let ended = self.outbox.end(CloseReason::Local, true);
+                let ended = self.outbox.end(self.own_end(), true);
                 if ended.tell {
                     self.inbox.tell(Notice::Room);
                 }
@@ -482,9 +500,9 @@ impl Port {
                 tracing::debug!(channel = %self.key, "the peer has not answered our close in time");
             }
         }
-        self.inbox.close(CloseReason::Local);
+        self.inbox.close(self.own_end());
         // Requests whose answer has not come get none any more.
-        let ended = self.outbox.end(CloseReason::Local, false);
+        let ended = self.outbox.end(self.own_end(), false);
         if ended.tell {
             self.inbox.tell(Notice::Room);
         }

@@ -120,7 +120,8 @@ async fn channels_left_when_the_grace_is_over_get_what_they_queued_then_eof_then
     channel.there.close();
     within(SECOND, shutdown).await.unwrap();
     assert!(started.elapsed() >= 6 * SECOND && started.elapsed() < 7 * SECOND, "{:?}", started.elapsed());
-    assert!(matches!(closed(&mut channel).await, CloseReason::Local));
+    let reason = closed(&mut channel).await;
+    assert!(matches!(reason, CloseReason::Connection(ConnectionError::Closed)), "{reason:?}");
     peer.expect_disconnect().await;
     assert_gone(&conn).await;
 }
