@@ -49,6 +49,16 @@ pub(crate) struct NotOpened<C> {
     pub(crate) behaviour: Option<C>,
 }
 
+impl<C: Send + 'static> NotOpened<C> {
+    /// The error alone. The behaviour's destructor is the user's, and runs where it can harm nobody.
+    pub(crate) fn into_error(self) -> OpenError {
+        if let Some(behaviour) = self.behaviour {
+            tokio::spawn(async move { drop(behaviour) });
+        }
+        self.error
+    }
+}
+
 impl<C> From<OpenError> for NotOpened<C> {
     fn from(error: OpenError) -> Self {
         Self { error, behaviour: None }

@@ -5,5 +5,4 @@ mod bare;
 mod open;
 pub(crate) mod start;
 
-pub(crate) use actor::NotOpened;
 pub use bare::{BareChannel, ChannelEvent};

@@ -58,9 +58,7 @@ impl ConnectionRef {
         behaviour: C,
     ) -> Result<ChannelRef<C>, OpenError> {
         options.check()?;
-        self.open_on(request, options, behaviour, Claim::default())
-            .await
-            .map_err(|not_opened| not_opened.error)
+        self.open_on(request, options, behaviour, Claim::default()).await.map_err(NotOpened::into_error)
     }
 
     /// Opens a channel that somebody keeps an account of.
@@ -196,11 +194,11 @@ impl Route {
             let slot = way.claim.slot.clone();
             match way.open_channel(request.clone(), options.clone(), behaviour).await {
                 Ok(channel) => return Ok(channel),
-                Err(NotOpened { error, behaviour: unused }) => {
-                    let again = slot.is_some_and(|slot| slot.not_opened(&error));
-                    match unused.filter(|_| again) {
-                        Some(unused) => behaviour = unused,
-                        None => return Err(error),
+                Err(not_opened) => {
+                    let again = slot.is_some_and(|slot| slot.not_opened(&not_opened.error));
+                    match not_opened {
+                        NotOpened { behaviour: Some(unused), .. } if again => behaviour = unused,
+                        not_opened => return Err(not_opened.into_error()),
                     }
                 }
             }

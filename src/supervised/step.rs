@@ -12,7 +12,6 @@ use super::spec::{ChannelSpec, Incarnation};
 use super::state::IncarnationEnd;
 use super::supervisor::Order;
 use crate::behaviour::{ChannelRef, ClientChannel};
-use crate::channel::NotOpened;
 use crate::config::SlowConsumer;
 use crate::error::{CloseReason, ConnectionError, OpenError, Phase, StopReason};
 use crate::handle::route::Way;
@@ -102,9 +101,10 @@ pub(super) async fn open<C: ClientChannel>(
                 reporter.tell(Report::Up(Held(Some(channel.clone()))));
                 (IncarnationEnd::Stopped(end_of(&channel).await), false)
             }
-            Err(NotOpened { error, .. }) => {
+            Err(not_opened) => {
                 // The connection had no room after all: nothing the channel could be blamed for.
-                let elsewhere = slot.is_some_and(|slot| slot.not_opened(&error));
+                let elsewhere = slot.is_some_and(|slot| slot.not_opened(&not_opened.error));
+                let error = not_opened.into_error();
                 (IncarnationEnd::NotStarted(if elsewhere { OpenError::Draining } else { error }), elsewhere)
             }
         }
