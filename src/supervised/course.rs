@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::spec::{Escalation, Incarnation};
 use super::state::{IncarnationEnd, SupervisedState};
 use crate::error::{ConfigError, ConnectionError};
-use crate::supervision::{Decision, RestartBook, RestartPolicy};
+use crate::supervision::{Decision, Restart, RestartBook, RestartPolicy};
 
 /// What is to be done after an end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,8 +113,14 @@ impl Course {
         let lost = if self.isolated { None } else { end.connection_error() };
         match lost {
             Some(error) => self.connection_lost(error, now),
-            // The connection went first, and took the channel along.
-            None if matches!(self.state, SupervisedState::Waiting) => self.interrupted(now),
+            // The connection went first, and took the channel along: unless what had arrived was all that it wanted.
+            None if matches!(self.state, SupervisedState::Waiting) => {
+                if end.is_own_wish() && self.terms.policy.restart_type() != Restart::Permanent {
+                    self.state = SupervisedState::Ended(end);
+                    return Then::Nothing;
+                }
+                self.interrupted(now)
+            }
             None if end.is_hopeless() => {
                 self.state = SupervisedState::Ended(end);
                 Then::Nothing

@@ -32,7 +32,9 @@
 //! When the connection is lost or closed, supervision ends in [`SupervisedState::Down`]: there is nothing left
 //! to restart a channel on. A connection that is shut down restarts nothing and waits for supervised channels
 //! as for all others. On a [managed connection](crate::managed) the channel waits instead, and comes back with the
-//! next connection; the end of a connection is no failure of the channel, and does not count for its intensity.
+//! next connection; the end of a connection is no failure of the channel, and does not count for its intensity. So it
+//! does whatever its restart type is; but a behaviour that ended itself ([`Next::Stop`](crate::Next)) at what had
+//! arrived before the loss has ended: only a `Permanent` one comes back then.
 //!
 //! ```no_run
 //! use std::time::Duration;
