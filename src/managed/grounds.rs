@@ -269,3 +269,17 @@ pub(super) async fn gone(grounds: Arc<Grounds>) -> ConnectionError {
         Err(_) => ConnectionError::Closed,
     }
 }
+
+/// Waits until another connection than this one is up.
+pub(super) async fn next_up(grounds: Arc<Grounds>, lost: ConnectionRef) {
+    let mut states = grounds.states();
+    loop {
+        states.borrow_and_update();
+        if grounds.current().is_some_and(|current| !current.is_same(&lost)) {
+            return;
+        }
+        if states.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}

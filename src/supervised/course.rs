@@ -89,12 +89,14 @@ impl Course {
         }
     }
 
-    /// The incarnation is up.
-    pub(super) fn up(&mut self, now: Instant) {
-        if !self.state.is_final() {
+    /// The incarnation is up. False when its connection was gone by then, or nobody wants it any more.
+    pub(super) fn up(&mut self, now: Instant) -> bool {
+        let starting = matches!(self.state, SupervisedState::Starting { .. });
+        if starting {
             self.book.on_up(now.into_std());
             self.state = SupervisedState::Up { incarnation: self.incarnation };
         }
+        starting
     }
 
     /// The incarnation has stalled: its next ones get a connection of their own, if there can be one.

@@ -22,7 +22,8 @@
 //!
 //! The next incarnation starts when the last one's actor has ended. It may take its time for what had arrived; but when
 //! its channel was cut off on our side, as one that stalled is, it has the close timeout for the callback that is under
-//! way and `terminate`, and is killed then.
+//! way and `terminate`, and is killed then. When its connection was lost and the next one is up, each callback has
+//! [`ChannelSpec::stuck_limit`].
 //!
 //! # Who stops it
 //! [`SupervisedRef::stop`], which wins over everything: a pause, an open under way, a restart that is due.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use ractor::ActorRef;
+use tokio::time::Instant;
 
 use super::place::Admitted;
 use super::spec::{ChannelSpec, Incarnation};
@@ -14,6 +15,7 @@ use super::supervisor::Order;
 use crate::behaviour::{ChannelRef, ClientChannel};
 use crate::config::SlowConsumer;
 use crate::error::{CloseReason, ConnectionError, OpenError, Phase, StopReason};
+use crate::handle::ConnectionRef;
 use crate::handle::route::Way;
 use crate::observe::Lineage;
 
@@ -22,7 +24,11 @@ pub(super) enum Report<C: ClientChannel> {
     Admitted(Admitted),
     Up(Held<C>),
     /// The connection is lost or closing; the channel may still be at what arrived before.
-    Away(ConnectionError),
+    Away {
+        error: ConnectionError,
+        /// It is not.
+        ended: bool,
+    },
     Ended(IncarnationEnd),
     PauseOver,
     /// No connection will follow.
@@ -79,16 +85,25 @@ pub(super) async fn wait<C: ClientChannel>(
     reporter.tell(report);
 }
 
+/// What becomes of a place when its connection is lost.
+pub(super) struct Prospects {
+    pub(super) comes_back: bool,
+    /// No connection will follow.
+    pub(super) gone: BoxFuture<'static, ConnectionError>,
+    /// The next one is up.
+    pub(super) next_up: BoxFuture<'static, ()>,
+}
+
 /// Opens one incarnation and watches over it until it ends.
 pub(super) async fn open<C: ClientChannel>(
     spec: ChannelSpec<C>,
     way: Way,
-    (comes_back, gone): (bool, BoxFuture<'static, ConnectionError>),
+    place: Prospects,
     (incarnation, lineage): (Incarnation, Lineage),
     reporter: Reporter<C>,
 ) {
     let isolated = spec.options.slow_consumer == SlowConsumer::Isolate;
-    let connection = way.connection.clone();
+    let (connection, limit) = (way.connection.clone(), spec.stuck_limit);
     let life = async {
         let behaviour = match catch_unwind(AssertUnwindSafe(|| (spec.factory)(incarnation))) {
             Ok(behaviour) => behaviour,
@@ -114,12 +129,17 @@ pub(super) async fn open<C: ClientChannel>(
         biased;
         end = &mut life => end,
         error = connection.closed() => {
-            reporter.tell(Report::Away(error));
+            reporter.tell(Report::Away { error, ended: false });
             // It may still be at what arrived before: the next incarnation is not to overtake it.
+            let stuck = async {
+                place.next_up.await;
+                kill_if_stuck(&connection, lineage, limit).await
+            };
             tokio::select! {
                 biased;
-                end = life => end,
-                error = gone => return reporter.tell(Report::Gone(error)),
+                end = &mut life => end,
+                error = place.gone => return reporter.tell(Report::Gone(error)),
+                () = stuck => life.await,
             }
         }
     };
@@ -130,10 +150,10 @@ pub(super) async fn open<C: ClientChannel>(
         end.connection_error()
     };
     if let Some(error) = lost
-        && (isolated || comes_back)
+        && (isolated || place.comes_back)
         && !elsewhere
     {
-        reporter.tell(Report::Away(error));
+        reporter.tell(Report::Away { error, ended: true });
         connection.closed().await;
     }
     reporter.tell(Report::Ended(end));
@@ -158,6 +178,29 @@ async fn end_of<C: ClientChannel>(channel: &ChannelRef<C>) -> StopReason {
     );
     channel.kill();
     channel.wait().await
+}
+
+/// Kills the actor of this incarnation, whose connection was lost, as soon as one of its callbacks has gone on for the limit
+/// from now on.
+async fn kill_if_stuck(connection: &ConnectionRef, lineage: Lineage, limit: Duration) {
+    let since = Instant::now();
+    // A connection that is lost goes with its last channel. Without it, nobody is left to be killed.
+    while let Ok(info) = connection.info().await {
+        let channel = info.channels.into_iter().find(|channel| channel.supervised == Some(lineage));
+        let Some(channel) = channel else { break };
+        let busy = channel.callback.map_or(Duration::ZERO, |run| run.since.min(since.elapsed()));
+        if busy >= limit
+            && let (Some(run), Some(actor)) = (channel.callback, channel.actor)
+        {
+            tracing::warn!(
+                channel = %channel.id, behaviour = channel.behaviour, callback = %run.callback, for_ = ?run.since,
+                "killing a channel actor that is stuck in a callback: its connection was lost, and the next one is up"
+            );
+            return actor.kill();
+        }
+        tokio::time::sleep(limit.saturating_sub(busy)).await;
+    }
+    std::future::pending().await
 }
 
 /// Waits until the next incarnation is due.
