@@ -114,10 +114,12 @@ impl Grounds {
         let inner = self.lock();
         let tally = inner.tally.clone();
         let up_for = tally.up_since.map(|since| since.elapsed());
+        // An attempt that was given up left its phase behind.
+        let phases = inner.phases.as_ref().filter(|_| !state.is_final());
         ManagedInfo {
             target: self.target.clone(),
             user: self.user.clone(),
-            phase: inner.phases.as_ref().map_or(Phase::Down, |phases| phases.borrow().phase),
+            phase: phases.map_or(Phase::Down, |phases| phases.borrow().phase),
             state,
             attempts: tally.attempts,
             connects: tally.connects,

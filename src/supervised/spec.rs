@@ -154,10 +154,12 @@ impl<C: ClientChannel> ChannelSpec<C> {
         self
     }
 
-    /// Sets how long one callback may go on when the connection was lost and the next one is up: on a managed connection
-    /// or in a pool. Then the actor is killed, without `terminate`, so that the next incarnation starts: it would wait
-    /// for ever for one that is stuck. Each callback has that time: who handles what had arrived before the loss, event
-    /// by event, has all the time it needs. [`Duration::MAX`]: for ever.
+    /// Sets how long one callback may go on when the incarnation is to end: because it is [stopped](super::SupervisedRef::stop),
+    /// or because its connection was lost and the next one is up (a pool always has a next one). Then the actor is
+    /// killed, without `terminate`: one that is stuck would keep its channel, or the next incarnation, for ever.
+    ///
+    /// Each callback has that time: who handles what had arrived before the loss, event by event, has all the time it
+    /// needs. [`Duration::MAX`]: for ever.
     pub const fn stuck_limit(mut self, limit: Duration) -> Self {
         self.stuck_limit = limit;
         self

@@ -17,7 +17,7 @@ use crate::config::SlowConsumer;
 use crate::error::{CloseReason, ConnectionError, OpenError, Phase, StopReason};
 use crate::handle::ConnectionRef;
 use crate::handle::route::Way;
-use crate::observe::Lineage;
+use crate::observe::{Lineage, Running};
 
 /// What came of a step.
 pub(super) enum Report<C: ClientChannel> {
@@ -35,26 +35,37 @@ pub(super) enum Report<C: ClientChannel> {
     Gone(ConnectionError),
 }
 
-/// A channel that is stopped with whoever holds it.
-pub(super) struct Held<C: ClientChannel>(pub(super) Option<ChannelRef<C>>);
+/// A channel that is stopped with whoever holds it. Each callback has the limit then.
+pub(super) struct Held<C: ClientChannel> {
+    channel: Option<ChannelRef<C>>,
+    limit: Duration,
+}
 
 impl<C: ClientChannel> Held<C> {
     /// Whether it was ended for holding its connection up, whatever its behaviour made of that.
     pub(super) fn has_stalled(&self) -> bool {
-        let closed = self.0.as_ref().and_then(|channel| channel.info().closed);
+        let closed = self.channel.as_ref().and_then(|channel| channel.info().closed);
         matches!(closed, Some(CloseReason::Stalled { .. }))
+    }
+
+    pub(super) fn channel(&self) -> Option<ChannelRef<C>> {
+        self.channel.clone()
     }
 
     /// Lets the channel end by itself.
     pub(super) fn release(mut self) {
-        self.0 = None;
+        self.channel = None;
     }
 }
 
 impl<C: ClientChannel> Drop for Held<C> {
     fn drop(&mut self) {
-        if let Some(channel) = self.0.take() {
-            channel.stop("its supervisor has stopped it");
+        let Some(channel) = self.channel.take().filter(|channel| channel.port().exit().is_none()) else {
+            return;
+        };
+        channel.stop("its supervisor has stopped it");
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(stopped_in_time(channel, self.limit));
         }
     }
 }
@@ -113,7 +124,7 @@ pub(super) async fn open<C: ClientChannel>(
         match way.with_lineage(lineage).open_channel(spec.request, spec.options, behaviour).await {
             Ok(channel) => {
                 drop(slot);
-                reporter.tell(Report::Up(Held(Some(channel.clone()))));
+                reporter.tell(Report::Up(Held { channel: Some(channel.clone()), limit }));
                 (IncarnationEnd::Stopped(end_of(&channel).await), false)
             }
             Err(not_opened) => {
@@ -180,15 +191,38 @@ async fn end_of<C: ClientChannel>(channel: &ChannelRef<C>) -> StopReason {
     channel.wait().await
 }
 
+/// For how long one callback has been running, at most since then.
+fn busy(callback: Option<Running>, began: Instant) -> Duration {
+    callback.map_or(Duration::ZERO, |run| run.since.min(began.elapsed()))
+}
+
+/// Waits until a channel that was told to stop has ended, and kills its actor if one of its callbacks goes on for the
+/// limit from now on.
+async fn stopped_in_time<C: ClientChannel>(channel: ChannelRef<C>, limit: Duration) {
+    let began = Instant::now();
+    loop {
+        let left = limit.saturating_sub(busy(channel.info().callback, began));
+        if left.is_zero() {
+            break;
+        }
+        if tokio::time::timeout(left, channel.wait()).await.is_ok() {
+            return;
+        }
+    }
+    let behaviour = std::any::type_name::<C>();
+    tracing::warn!(channel = %channel.id(), behaviour, "killing a channel actor that is stuck in a callback: it was stopped");
+    channel.kill();
+}
+
 /// Kills the actor of this incarnation, whose connection was lost, as soon as one of its callbacks has gone on for the limit
 /// from now on.
 async fn kill_if_stuck(connection: &ConnectionRef, lineage: Lineage, limit: Duration) {
-    let since = Instant::now();
+    let began = Instant::now();
     // A connection that is lost goes with its last channel. Without it, nobody is left to be killed.
     while let Ok(info) = connection.info().await {
         let channel = info.channels.into_iter().find(|channel| channel.supervised == Some(lineage));
         let Some(channel) = channel else { break };
-        let busy = channel.callback.map_or(Duration::ZERO, |run| run.since.min(since.elapsed()));
+        let busy = busy(channel.callback, began);
         if busy >= limit
             && let (Some(run), Some(actor)) = (channel.callback, channel.actor)
         {

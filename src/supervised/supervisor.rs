@@ -179,7 +179,7 @@ impl<C: ClientChannel> Supervisor<C> {
     }
 
     fn up(&mut self, held: Held<C>) {
-        let Some(channel) = held.0.clone() else { return };
+        let Some(channel) = held.channel() else { return };
         self.channel = Some(held);
         if self.course.up(Instant::now()) {
             self.door.open(channel);
@@ -202,7 +202,7 @@ impl<C: ClientChannel> Supervisor<C> {
         }
         self.door.shut();
         if !ended {
-            self.door.lingers(self.channel.as_ref().and_then(|held| held.0.clone()));
+            self.door.lingers(self.channel.as_ref().and_then(Held::channel));
         }
         self.course.wait();
         self.door.publish(&self.course);
