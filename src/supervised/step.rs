@@ -15,9 +15,9 @@ use super::supervisor::Order;
 use crate::behaviour::{ChannelRef, ClientChannel};
 use crate::config::SlowConsumer;
 use crate::error::{CloseReason, ConnectionError, OpenError, Phase, StopReason};
-use crate::handle::ConnectionRef;
+use crate::handle::msg::ConnectionMsg;
 use crate::handle::route::Way;
-use crate::observe::{Lineage, Running};
+use crate::observe::{ChannelInfo, Lineage, Running};
 
 /// What came of a step.
 pub(super) enum Report<C: ClientChannel> {
@@ -66,6 +66,30 @@ impl<C: ClientChannel> Drop for Held<C> {
         channel.stop("its supervisor has stopped it");
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(stopped_in_time(channel, self.limit));
+        }
+    }
+}
+
+/// A channel that is being opened. If nobody waits for that any more, `init` has the limit.
+struct Opening {
+    connection: Option<ActorRef<ConnectionMsg>>,
+    lineage: Lineage,
+    limit: Duration,
+}
+
+impl Opening {
+    fn done(mut self) {
+        self.connection = None;
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let (lineage, limit) = (self.lineage, self.limit);
+            runtime.spawn(async move { kill_if_stuck(connection, lineage, limit).await });
         }
     }
 }
@@ -121,7 +145,11 @@ pub(super) async fn open<C: ClientChannel>(
             Err(panic) => return (IncarnationEnd::FactoryPanicked(panic_text(&*panic).into()), false),
         };
         let slot = way.claim.slot.clone();
-        match way.with_lineage(lineage).open_channel(spec.request, spec.options, behaviour).await {
+        let connection = way.connection.actor().into();
+        let opening = Opening { connection: Some(connection), lineage, limit };
+        let opened = way.with_lineage(lineage).open_channel(spec.request, spec.options, behaviour).await;
+        opening.done();
+        match opened {
             Ok(channel) => {
                 drop(slot);
                 reporter.tell(Report::Up(Held { channel: Some(channel.clone()), limit }));
@@ -144,7 +172,9 @@ pub(super) async fn open<C: ClientChannel>(
             // It may still be at what arrived before: the next incarnation is not to overtake it.
             let stuck = async {
                 place.next_up.await;
-                kill_if_stuck(&connection, lineage, limit).await
+                if !kill_if_stuck(connection.actor().into(), lineage, limit).await {
+                    std::future::pending().await
+                }
             };
             tokio::select! {
                 biased;
@@ -214,27 +244,30 @@ async fn stopped_in_time<C: ClientChannel>(channel: ChannelRef<C>, limit: Durati
     channel.kill();
 }
 
-/// Kills the actor of this incarnation, whose connection was lost, as soon as one of its callbacks has gone on for the limit
-/// from now on.
-async fn kill_if_stuck(connection: &ConnectionRef, lineage: Lineage, limit: Duration) {
+/// Kills the actor of this incarnation as soon as one of its callbacks has gone on for the limit from now on. False when
+/// there is no such actor any more. Does not keep the connection open.
+async fn kill_if_stuck(connection: ActorRef<ConnectionMsg>, lineage: Lineage, limit: Duration) -> bool {
     let began = Instant::now();
-    // A connection that is lost goes with its last channel. Without it, nobody is left to be killed.
-    while let Ok(info) = connection.info().await {
-        let channel = info.channels.into_iter().find(|channel| channel.supervised == Some(lineage));
-        let Some(channel) = channel else { break };
-        let busy = busy(channel.callback, began);
-        if busy >= limit
-            && let (Some(run), Some(actor)) = (channel.callback, channel.actor)
-        {
-            tracing::warn!(
-                channel = %channel.id, behaviour = channel.behaviour, callback = %run.callback, for_ = ?run.since,
-                "killing a channel actor that is stuck in a callback: its connection was lost, and the next one is up"
-            );
-            return actor.kill();
+    loop {
+        let (tell, told) = ractor::concurrency::oneshot();
+        if connection.cast(ConnectionMsg::Info(tell.into())).is_err() {
+            return false;
         }
-        tokio::time::sleep(limit.saturating_sub(busy)).await;
+        let channels = told.await.map_or_else(|_| Vec::new(), |info| info.channels);
+        let channel =
+            channels.into_iter().find(|channel| channel.supervised == Some(lineage) && !channel.ended);
+        let Some(ChannelInfo { id, behaviour, callback, actor: Some(actor), .. }) = channel else {
+            return false;
+        };
+        let left = limit.saturating_sub(busy(callback, began));
+        if left.is_zero() {
+            let callback = callback.map(|run| tracing::field::display(run.callback));
+            tracing::warn!(channel = %id, behaviour, callback, "killing a channel actor that is stuck in a callback");
+            actor.kill();
+            return true;
+        }
+        let _ = actor.wait(Some(left)).await;
     }
-    std::future::pending().await
 }
 
 /// Waits until the next incarnation is due.

@@ -160,7 +160,28 @@ async fn a_stop_waits_for_callbacks_of_which_each_keeps_the_limit() {
     assert!(closed < Duration::from_secs(60), "{closed:?}");
 }
 
-/// Tells that `init` runs, and waits in it.
+#[tokio::test(start_paused = true)]
+async fn a_stop_of_one_that_is_stuck_in_init_closes_its_channel_when_the_limit_is_over() {
+    let peer = Peer::connect().await;
+    let (begun, mut has_begun) = mpsc::unbounded_channel();
+    let spec = ChannelSpec::new(move |_| {
+        let (tell, told) = oneshot::channel();
+        let begun = begun.clone();
+        tokio::spawn(async move { begun.send(told.await.is_ok()) });
+        Slow { begun: Some(tell), go: None }
+    });
+    let channel = peer.conn.supervise(spec).await.unwrap();
+    assert_eq!(has_begun.recv().await, Some(true));
+    let start = Instant::now();
+    channel.stop();
+    assert!(matches!(channel.wait().await, SupervisedState::Stopped));
+    peer.sees(|seen| seen.closed == 1).await;
+    assert!(start.elapsed() >= Duration::from_secs(60), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(61), "{:?}", start.elapsed());
+    peer.channels(0).await;
+}
+
+/// Tells that `init` runs, and waits in it, for ever if there is nothing to wait for.
 struct Slow {
     begun: Option<oneshot::Sender<()>>,
     go: Option<oneshot::Receiver<()>>,
@@ -171,7 +192,10 @@ impl ClientChannel for Slow {
 
     async fn init(&mut self, _ctx: &mut ChannelContext<Self>) -> Result<(), BoxError> {
         let _ = self.begun.take().unwrap().send(());
-        let _ = self.go.take().unwrap().await;
+        match self.go.take() {
+            Some(go) => drop(go.await),
+            None => std::future::pending().await,
+        }
         Ok(())
     }
 
