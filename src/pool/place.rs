@@ -74,6 +74,11 @@ impl Place for Spot {
         })
     }
 
+    /// The pool makes one when it is asked for.
+    fn next_up(&self, _lost: &ConnectionRef) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
     fn comes_back(&self) -> bool {
         true
     }
