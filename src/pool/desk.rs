@@ -152,23 +152,25 @@ impl Desk {
             if wish.isolated {
                 return self.own_way().await;
             }
-            let given = self.queue_up(Rank::Caller(wish.since), want)?;
+            let given = self.queue_up(Rank::Caller(wish.since), want, !wish.again)?;
             given.await.unwrap_or(Err(OpenError::PoolClosed))
         };
         match until {
             None => found.await,
             Some(until) => tokio::time::timeout_at(until, found).await.unwrap_or_else(|_| {
                 self.count(|counters| counters.timed_out += 1);
-                Err(OpenError::NoTurn { after: limit, why: self.describe().into() })
+                let why = if wish.isolated { self.isolated.describe() } else { self.describe() };
+                Err(OpenError::NoTurn { after: limit, why: why.into() })
             }),
         }
     }
 
-    /// Joins the queue. Whoever drops the receiver leaves it.
+    /// Joins the queue, if it has a bound only if there is room. Whoever drops the receiver leaves it.
     pub(super) fn queue_up(
         self: &Arc<Self>,
         rank: Rank,
         want: Want,
+        bounded: bool,
     ) -> Result<oneshot::Receiver<Result<Way, OpenError>>, OpenError> {
         let _ = self.runtime.set(Handle::current());
         let (give, given) = oneshot::channel();
@@ -182,7 +184,7 @@ impl Desk {
         self.serve();
         // Who could not be served at once needs room in the queue.
         let mut inner = self.lock();
-        if matches!(rank, Rank::Caller(_)) && inner.queue.callers(bound) > bound && given.is_empty() {
+        if bounded && inner.queue.callers(bound) > bound && given.is_empty() {
             inner.counters.turned_away += 1;
             return Err(OpenError::QueueFull { bound });
         }
@@ -303,9 +305,9 @@ impl Desk {
             }
             OpenError::TooManyChannels { .. } => inner.accounts.refused(ticket, Instant::now()),
             OpenError::Timeout { .. } => inner.accounts.not_opened(ticket),
-            // It has ended, or is being closed, and the warden has not heard of it yet.
+            // It has ended, or is being closed, and the warden has not heard of it yet; or the caller has not for long.
             OpenError::Draining | OpenError::Connection(_) => {
-                inner.accounts.down(ticket.number);
+                inner.accounts.lost(ticket);
                 Verdict::Again
             }
             _ => Verdict::Tell,
@@ -328,6 +330,17 @@ impl Desk {
             self.serve();
         }
         again
+    }
+
+    pub(super) fn overdue(&self, ticket: Ticket) {
+        let mut inner = self.lock();
+        if let Some(why) = inner.accounts.overdue(ticket, Instant::now()) {
+            inner.leave(ticket.number, Duty::Evicted(why), self.common.config.drain);
+        }
+    }
+
+    pub(super) fn not_overdue(&self, ticket: Ticket) {
+        self.lock().accounts.not_overdue(ticket);
     }
 
     pub(super) fn stalled(&self, ticket: Ticket) {
@@ -575,6 +588,7 @@ impl Desk {
             limit: inner.accounts.limit(now),
             learned: inner.accounts.learned(),
             waiting,
+            waiting_isolated: self.isolated.waiting(),
             supervised: inner.supervised,
             isolated: self.isolated.len(),
             handshakes: permits.saturating_sub(self.handshakes.available_permits()),

@@ -15,8 +15,12 @@ impl HostInfo {
     /// Why callers wait, if any do.
     #[must_use]
     pub fn why_stuck(&self) -> Vec<String> {
+        let own = (self.waiting_isolated > 0).then(|| {
+            let (waiting, isolated) = (self.waiting_isolated, self.isolated);
+            format!("{waiting} wait for connections of their own: {isolated} are there, which is the most")
+        });
         if self.waiting == 0 {
-            return Vec::new();
+            return own.into_iter().collect();
         }
         let serving = self.connections.iter().filter(|pooled| pooled.duty == Duty::Serving);
         let up = |pooled: &&PooledInfo| pooled.managed.as_ref().is_some_and(|managed| managed.state.is_up());
@@ -29,6 +33,7 @@ impl HostInfo {
             up.len(),
             coming.len(),
         )];
+        why.extend(own);
         why.extend(coming.iter().filter_map(|pooled| pooled.managed.as_ref()).flat_map(|m| m.why_stuck()));
         why
     }
@@ -49,6 +54,7 @@ impl From<&HostInfo> for Tree {
             .count("waiting", info.waiting as u64)
             .count("supervised channels", info.supervised as u64)
             .count("isolated channels", info.isolated as u64)
+            .count("waiting to be isolated", info.waiting_isolated as u64)
             .count("handshakes", info.handshakes as u64)
             .count("places given", info.counters.granted)
             .count("put back", info.counters.put_back)

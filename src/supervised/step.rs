@@ -94,7 +94,8 @@ pub(super) async fn open<C: ClientChannel>(
             Ok(behaviour) => behaviour,
             Err(panic) => return (IncarnationEnd::FactoryPanicked(panic_text(&*panic).into()), false),
         };
-        let slot = way.claim.slot.clone();
+        // What happens on a connection of its own says nothing about this one.
+        let slot = way.claim.slot.clone().filter(|_| !isolated);
         match way.with_lineage(lineage).open_channel(spec.request, spec.options, behaviour).await {
             Ok(channel) => {
                 drop(slot);

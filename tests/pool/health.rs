@@ -44,6 +44,9 @@ pub(crate) fn trials() -> Vec<Trial> {
             killed,
         ),
         peer_test("health::who_waits_for_a_place_is_served_by_the_next_connection", real, next_connection),
+        peer_test("health::a_late_answer_of_a_lost_connection_does_no_harm_to_the_next", [], late_answer),
+        peer_test("health::a_new_connection_that_answers_no_open_is_replaced", [], silent_from_the_start),
+        peer_test("health::a_connection_that_answers_no_open_any_more_is_replaced", [], fallen_silent),
     ]
 }
 
@@ -234,4 +237,72 @@ async fn next_connection() {
     assert_eq!(soon("its turn", waiting).await.unwrap().unwrap().stdout_text(), "served\n");
     assert_eq!(host.info().counters.connections, 1, "the same managed connection");
     pool.close().await;
+}
+
+/// Answers commands, and leaves opens without an answer while it is told so.
+async fn silent_opens(silent: &Arc<AtomicBool>) -> Served {
+    let silent = Arc::clone(silent);
+    Served::start(Router::new().session_async(move |_| {
+        let hold = silent.load(Ordering::SeqCst);
+        async move {
+            if hold {
+                std::future::pending::<()>().await;
+            }
+            Ok(Answering)
+        }
+    }))
+    .await
+}
+
+async fn late_answer() {
+    let silent = Arc::new(AtomicBool::new(true));
+    let served = silent_opens(&silent).await;
+    let pool = Pool::new(hasty().max_connections(1)).unwrap();
+    let host = pool.get(served.client());
+    let connection = soon("a connection", host.connection()).await.unwrap();
+    let mut late = Box::pin(host.exec("late").status());
+    while connection.info().await.unwrap().channels.is_empty() {
+        assert!(futures::poll!(&mut late).is_pending());
+    }
+    silent.store(false, Ordering::SeqCst);
+    connection.close().await;
+    soon("the next connection", host.exec("x").status()).await.unwrap();
+    // Only now does it look at its answer: that its connection was lost.
+    soon("it has another turn", late).await.unwrap();
+    soon("everybody else", host.exec("x").status()).await.unwrap();
+    assert_eq!(host.info().counters.connections, 1, "{:#?}", host.info());
+    pool.close().await;
+}
+
+/// All places of the only connection wait for an answer that does not come.
+async fn no_opens_answered(before: bool) {
+    let silent = Arc::new(AtomicBool::new(!before));
+    let served = silent_opens(&silent).await;
+    let mut timeouts = ractor_ssh::config::Timeouts::default();
+    timeouts.open = Duration::from_millis(100);
+    let pool = Pool::new(hasty().max_connections(1).sessions_per_connection(2)).unwrap();
+    let host = pool.get(ractor_ssh::Client::new(served.config().timeouts(timeouts)));
+    if before {
+        soon("a good start", host.exec("x").status()).await.unwrap();
+        silent.store(true, Ordering::SeqCst);
+    }
+    for _ in 0..2 {
+        match soon("an answer", host.exec("x").status()).await {
+            Err(CommandError::Open(OpenError::Timeout { .. })) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    silent.store(false, Ordering::SeqCst);
+    soon("another connection", host.exec("x").status()).await.unwrap();
+    let info = host.info();
+    assert_eq!((info.counters.evictions, info.counters.connections), (1, 2), "{info:#?}");
+    pool.close().await;
+}
+
+async fn silent_from_the_start() {
+    no_opens_answered(false).await;
+}
+
+async fn fallen_silent() {
+    no_opens_answered(true).await;
 }
