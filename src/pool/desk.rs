@@ -4,6 +4,7 @@
 //! takes time is done by one *warden* per connection, a task that is woken when there is something for it to do.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::accounts::{Accounts, Left, Ticket, Verdict};
 use super::config::PoolConfig;
@@ -36,9 +38,13 @@ pub(super) struct Common {
     pub(super) handshakes: Arc<Semaphore>,
     /// Ends when the pool is closed.
     pub(super) closing: CancellationToken,
+    /// How many hosts it has had.
+    pub(super) hosts: AtomicU64,
 }
 
 pub(super) struct Desk {
+    /// Which host of the pool it is.
+    pub(super) number: u64,
     pub(super) key: Key,
     pub(super) client: Client,
     pub(super) common: Arc<Common>,
@@ -94,7 +100,8 @@ pub(super) struct Question {
 /// What comes next at a desk.
 enum Step {
     Give(Waiter, Way),
-    Begin(u64, Arc<Notify>),
+    /// The end of the pool waits for it from now on.
+    Begin(u64, Arc<Notify>, TaskTrackerToken),
     Nothing,
 }
 
@@ -118,6 +125,7 @@ impl Desk {
         };
         let client = Client::new(client.config().clone().gated(gate));
         Arc::new(Self {
+            number: common.hosts.fetch_add(1, Ordering::Relaxed),
             isolated: Isolated::new(&client, config.max_isolated),
             watched: WatchList::default(),
             client,
@@ -197,7 +205,10 @@ impl Desk {
             match self.next_step() {
                 // One that was not taken comes back by being dropped.
                 Step::Give(waiter, way) => drop(waiter.give.send(Ok(way))),
-                Step::Begin(number, wake) => self.begin(number, wake),
+                Step::Begin(number, wake, begun) => {
+                    self.begin(number, wake);
+                    drop(begun);
+                }
                 Step::Nothing => return,
             }
         }
@@ -252,7 +263,7 @@ impl Desk {
             wake: Arc::clone(&wake),
         };
         inner.connections.insert(number, pooled);
-        Step::Begin(number, wake)
+        Step::Begin(number, wake, self.common.tracker.token())
     }
 
     fn begin(self: &Arc<Self>, number: u64, wake: Arc<Notify>) {
