@@ -174,7 +174,7 @@ pub(super) async fn pause<C: ClientChannel>(
     reporter.tell(report);
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()
         .copied()
