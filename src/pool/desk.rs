@@ -225,12 +225,21 @@ impl Desk {
         }
         let ticket = inner.accounts.take(session, now);
         let ticket = ticket.or_else(|| if session { inner.accounts.attempt(now) } else { None });
+        let (ticket, waiter) = match ticket {
+            Some(ticket) => (Some(ticket), inner.queue.pop()),
+            // Who wants no session needs no place: it is not to wait for one behind those who do.
+            None if session && inner.queue.has_other() => match inner.accounts.take(false, now) {
+                Some(ticket) => (Some(ticket), inner.queue.pop_other()),
+                None => (None, None),
+            },
+            None => (None, None),
+        };
         if let Some(ticket) = ticket {
             let live = inner.connections.get(&ticket.number).and_then(|pooled| pooled.live.clone());
-            match (live, inner.queue.pop()) {
+            match (live, waiter) {
                 (Some(connection), Some(waiter)) => {
                     inner.counters.granted += 1;
-                    let lease = Lease::new(Arc::clone(self), ticket, want);
+                    let lease = Lease::new(Arc::clone(self), ticket, waiter.want);
                     return Step::Give(waiter, Way::shared(connection).with_slot(Arc::new(lease)));
                 }
                 _ => inner.accounts.release(ticket, Left::Nothing, now),

@@ -399,9 +399,10 @@ async fn supervised_fails() {
 
 async fn panics() {
     let served = Served::echo().await;
-    let broken = served.config().dial_with(|| async {
-        let nothing: Option<std::io::Result<tokio::net::TcpStream>> = None;
-        nothing.expect("a dialler that is broken")
+    let broken = served.config().dial_with(|| {
+        futures::future::poll_fn(|_| -> std::task::Poll<std::io::Result<tokio::net::TcpStream>> {
+            panic!("a dialler that is broken")
+        })
     });
     let run = FanOut::new([("broken", broken), ("good", served.config())]).exec("x");
     let reports = soon("all", run.reports()).await;

@@ -45,6 +45,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         ),
         peer_test("health::who_waits_for_a_place_is_served_by_the_next_connection", real, next_connection),
         peer_test("health::a_late_answer_of_a_lost_connection_does_no_harm_to_the_next", [], late_answer),
+        peer_test(
+            "health::an_isolated_channel_in_trouble_is_not_put_down_to_the_shared_connection",
+            [],
+            isolated,
+        ),
         peer_test("health::a_new_connection_that_answers_no_open_is_replaced", [], silent_from_the_start),
         peer_test("health::a_connection_that_answers_no_open_any_more_is_replaced", [], fallen_silent),
     ]
@@ -305,4 +310,48 @@ async fn silent_from_the_start() {
 
 async fn fallen_silent() {
     no_opens_answered(true).await;
+}
+
+/// A command that is held.
+struct Holds;
+
+impl ractor_ssh::ClientChannel for Holds {
+    type Msg = ();
+
+    async fn init(&mut self, ctx: &mut ChannelContext<Self>) -> Result<(), BoxError> {
+        Ok(ctx.exec("hold").await?)
+    }
+
+    async fn handle_ssh_msg(
+        &mut self,
+        _msg: ChannelMsg,
+        _ctx: &mut ChannelContext<Self>,
+    ) -> Result<Next, BoxError> {
+        Ok(Next::Continue)
+    }
+}
+
+async fn isolated() {
+    use ractor_ssh::config::{ChannelOptions, SlowConsumer};
+    let silent = Arc::new(AtomicBool::new(false));
+    let served = silent_opens(&silent).await;
+    let mut timeouts = ractor_ssh::config::Timeouts::default();
+    timeouts.open = Duration::from_millis(50);
+    let pool = Pool::new(hasty().max_connections(1).max_failed_opens(2)).unwrap();
+    let host = pool.get(ractor_ssh::Client::new(served.config().timeouts(timeouts)));
+    soon("a good start", host.exec("x").status()).await.unwrap();
+    silent.store(true, Ordering::SeqCst);
+    let pauses = Backoff::fixed(Duration::from_millis(10));
+    let spec = ractor_ssh::ChannelSpec::new(|_| Holds)
+        .options(ChannelOptions::new().slow_consumer(SlowConsumer::Isolate))
+        .restart(RestartPolicy::permanent().never_give_up().backoff(pauses));
+    let channel = host.supervise(spec).await.unwrap();
+    becomes_true("its own connections open nothing", || channel.info().restarts >= 5).await;
+    silent.store(false, Ordering::SeqCst);
+    soon("it is up", channel.up()).await.unwrap();
+    let info = host.info();
+    assert_eq!((info.counters.evictions, info.counters.connections), (0, 1), "{info:#?}");
+    let [shared] = &info.connections[..] else { panic!("{info:#?}") };
+    assert_eq!((shared.sessions - shared.settling, info.counters.not_opened), (1, 0), "{info:#?}");
+    pool.close().await;
 }

@@ -60,7 +60,7 @@ async fn holding() -> Served {
     .await
 }
 
-fn of<'a>(tree: &'a Tree, kind: NodeKind) -> Vec<&'a Tree> {
+fn of(tree: &Tree, kind: NodeKind) -> Vec<&Tree> {
     tree.walk().filter(|node| node.kind == kind).collect()
 }
 

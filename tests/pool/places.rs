@@ -276,12 +276,16 @@ async fn no_session() {
         originator_host: "127.0.0.1".into(),
         originator_port: 0,
     };
+    let session = tokio::spawn(host.exec("true").status());
+    becomes_true("a session waits for a place", || host.info().waiting == 1).await;
     let connection = soon("connection", host.connection()).await.unwrap();
     let mut stream = soon("stream", connection.open_stream(request, Default::default())).await.unwrap();
     let mut greeting = [0; 8];
     soon("greeting", tokio::io::AsyncReadExt::read_exact(&mut stream, &mut greeting)).await.unwrap();
     assert_eq!(&greeting, b"SSH-2.0-");
     drop(stream);
+    assert_eq!(host.info().waiting, 1, "the session still waits");
+    session.abort();
     pool.close().await;
 }
 
