@@ -263,6 +263,9 @@ impl State {
                     NoActor::Failed
                 }
                 Err(_) => {
+                    if let Some(slot) = &slot {
+                        slot.overdue();
+                    }
                     start.refuse(OpenError::Timeout { after: limit });
                     let _ = myself.cast(ConnectionMsg::OpenOverdue(key));
                     match opening.await {

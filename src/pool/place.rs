@@ -44,7 +44,7 @@ impl Drop for Spot {
 
 impl Place for Spot {
     fn admit(&self) -> Admission {
-        let given = match self.desk.queue_up(Rank::Supervised(self.number), self.want) {
+        let given = match self.desk.queue_up(Rank::Supervised(self.number), self.want, false) {
             Ok(given) => given,
             Err(error) => return Admission::Never(lasting(error)),
         };

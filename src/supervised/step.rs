@@ -144,7 +144,8 @@ pub(super) async fn open<C: ClientChannel>(
             Ok(behaviour) => behaviour,
             Err(panic) => return (IncarnationEnd::FactoryPanicked(panic_text(&*panic).into()), false),
         };
-        let slot = way.claim.slot.clone();
+        // What happens on a connection of its own says nothing about this one.
+        let slot = way.claim.slot.clone().filter(|_| !isolated);
         let connection = way.connection.actor().into();
         let opening = Opening { connection: Some(connection), lineage, limit };
         let opened = way.with_lineage(lineage).open_channel(spec.request, spec.options, behaviour).await;
@@ -283,7 +284,7 @@ pub(super) async fn pause<C: ClientChannel>(
     reporter.tell(report);
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()
         .copied()
