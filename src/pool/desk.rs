@@ -21,6 +21,7 @@ use super::info::{Duty, Eviction, HostInfo, PoolCounters, PooledInfo};
 use super::isolated::Isolated;
 use super::key::Key;
 use super::lease::Lease;
+use super::meter::Meter;
 use super::queue::{Queue, Rank, Waiter, Want};
 use super::warden;
 use crate::client::{Client, Gate};
@@ -28,6 +29,7 @@ use crate::error::OpenError;
 use crate::handle::ConnectionRef;
 use crate::handle::route::{Way, Wish};
 use crate::managed::ManagedRef;
+use crate::metrics;
 use crate::observe::WatchList;
 
 /// What all hosts of a pool share.
@@ -55,6 +57,8 @@ pub(super) struct Desk {
     /// Where callers are; places may be given back elsewhere.
     runtime: OnceLock<Handle>,
     inner: Mutex<Inner>,
+    /// Locked before `inner`, never after it: a recorder is user code.
+    meter: Mutex<Meter>,
 }
 
 struct Inner {
@@ -134,6 +138,7 @@ impl Desk {
             handshakes,
             runtime: OnceLock::new(),
             inner: Mutex::new(inner),
+            meter: Mutex::default(),
         })
     }
 
@@ -143,6 +148,7 @@ impl Desk {
 
     pub(super) fn count(&self, change: impl FnOnce(&mut PoolCounters)) {
         change(&mut self.lock().counters);
+        self.tell_metrics();
     }
 
     // ---- for callers ----------------------------------------------------------------------------
@@ -209,8 +215,20 @@ impl Desk {
                     self.begin(number, wake);
                     drop(begun);
                 }
-                Step::Nothing => return,
+                Step::Nothing => break,
             }
+        }
+        self.tell_metrics();
+    }
+
+    fn tell_metrics(&self) {
+        if metrics::is_on() {
+            let mut meter = self.meter.lock().unwrap_or_else(PoisonError::into_inner);
+            let (counters, waiting) = {
+                let mut inner = self.lock();
+                (inner.counters, inner.queue.len())
+            };
+            meter.tell(&counters, waiting);
         }
     }
 

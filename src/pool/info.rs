@@ -73,6 +73,22 @@ pub struct PoolCounters {
 }
 
 impl PoolCounters {
+    /// Each with its name.
+    pub(super) const fn each(&self) -> [(&'static str, u64); 10] {
+        [
+            ("granted", self.granted),
+            ("isolated", self.isolated),
+            ("put_back", self.put_back),
+            ("not_opened", self.not_opened),
+            ("turned_away", self.turned_away),
+            ("timed_out", self.timed_out),
+            ("connections", self.connections),
+            ("failed", self.failed),
+            ("evictions", self.evictions),
+            ("idled", self.idled),
+        ]
+    }
+
     pub(super) const fn add(&mut self, other: &Self) {
         self.granted += other.granted;
         self.isolated += other.isolated;

@@ -53,6 +53,7 @@ mod isolated;
 mod key;
 mod lease;
 mod look;
+mod meter;
 mod place;
 mod pool_ref;
 mod queue;

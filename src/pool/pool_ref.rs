@@ -193,7 +193,8 @@ impl Pool {
 
     /// Closes the pool now: callers that wait get [`PoolClosed`](crate::error::OpenError::PoolClosed), and so does
     /// everybody who comes later; all connections are [closed](crate::ConnectionRef::close). Returns when nothing is
-    /// left of it: no task, no actor, no socket; at the latest after the clients' close timeout. Idempotent.
+    /// left of it: no task, no actor, no socket; after the clients' close timeout at the latest, unless something is stuck
+    /// that cannot be closed: that is killed 5 s later. Idempotent.
     ///
     /// # Cancel safety
     /// It goes on when the future is dropped.

@@ -208,7 +208,7 @@ fn on_a_managed_connection_the_end_of_the_connection_is_waited_out_and_counts_fo
 #[test]
 fn a_behaviour_that_ended_itself_when_its_connection_was_lost_comes_back_only_if_permanent() {
     let now = Instant::now();
-    for reason in [StopReason::Normal, StopReason::Because("done".into())] {
+    for reason in [StopReason::Normal, StopReason::Because("done")] {
         for (policy, comes_back) in [
             (RestartPolicy::permanent(), true),
             (RestartPolicy::transient(), false),
