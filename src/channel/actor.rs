@@ -1,7 +1,6 @@
 //! Runs a behaviour: takes events from the port's inbox in turns, messages from the mailbox in between, returns
 //! credit after each callback, and sees to it that `terminate` is called with the reason.
 
-use std::any::Any;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
@@ -17,7 +16,7 @@ use tracing::Instrument;
 use crate::behaviour::msg::ActorMsg;
 use crate::behaviour::{Behaviour, ChannelContext, ChannelHandle, ChannelRef, HandleTimeouts, Next, Role};
 use crate::config::WindowAdjust;
-use crate::error::{BoxError, CloseReason, OpenError, StopReason};
+use crate::error::{BoxError, CloseReason, OpenError, StopReason, panic_text};
 use crate::handle::roster::Roster;
 use crate::observe::Callback;
 use crate::port::Port;
@@ -377,12 +376,4 @@ async fn guard<T>(
         Ok(Err(error)) => Err(StopReason::Failed { callback, error: error.to_string().into() }),
         Err(panic) => Err(StopReason::Panicked { callback, message: panic_text(&*panic).into() }),
     }
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
 }

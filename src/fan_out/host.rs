@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::event::{HostEvent, HostEventKind, HostOutcome};
+use crate::error::panic_text;
 use crate::session::Command;
-use crate::supervised::panic_text;
 
 /// The longest line, and the longest piece.
 const LONGEST_LINE: u64 = 16 << 10;

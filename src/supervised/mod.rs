@@ -90,5 +90,4 @@ pub use state::{IncarnationEnd, SupervisedInfo, SupervisedState};
 pub use supervised_ref::SupervisedRef;
 
 pub(crate) use place::{Admission, Admitted, Place, Turn};
-pub(crate) use step::panic_text;
 pub(crate) use supervised_ref::supervise;

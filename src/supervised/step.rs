@@ -14,7 +14,7 @@ use super::state::IncarnationEnd;
 use super::supervisor::Order;
 use crate::behaviour::{ChannelRef, ClientChannel};
 use crate::config::SlowConsumer;
-use crate::error::{CloseReason, ConnectionError, OpenError, Phase, StopReason};
+use crate::error::{CloseReason, ConnectionError, OpenError, Phase, StopReason, panic_text};
 use crate::handle::msg::ConnectionMsg;
 use crate::handle::route::Way;
 use crate::observe::{ChannelInfo, Lineage, Running};
@@ -282,12 +282,4 @@ pub(super) async fn pause<C: ClientChannel>(
         error = gone => Report::Gone(error),
     };
     reporter.tell(report);
-}
-
-pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
 }

@@ -149,5 +149,11 @@ async fn what_a_pool_counts_is_told() {
     }
     let counters = pool.info().counters;
     assert_eq!((counters.granted, counters.connections), (2, 1));
+
+    let full = Pool::new(PoolConfig::new().max_waiting(0)).unwrap();
+    full.get(client(&daemon, PASSWORD)).exec("four").output().await.unwrap_err();
+    let seen = Seen::look(&snapshotter);
+    assert_eq!(seen.number("ssh_pool_events_total{event=turned_away}"), 1.0);
+    full.close().await;
     daemon.stop().await;
 }

@@ -44,7 +44,7 @@ impl Desk {
         }
     }
 
-    /// Joins the queue, if it has a bound only if there is room. Whoever drops the receiver leaves it.
+    /// Joins the queue; if `bounded`, only if there is room. Whoever drops the receiver leaves it.
     pub(in crate::pool) fn queue_up(
         self: &Arc<Self>,
         rank: Rank,
@@ -65,6 +65,8 @@ impl Desk {
         let mut inner = self.lock();
         if bounded && inner.queue.callers(bound) > bound && given.is_empty() {
             inner.counters.turned_away += 1;
+            drop(inner);
+            self.tell_metrics();
             return Err(OpenError::QueueFull { bound });
         }
         Ok(given)
