@@ -3,6 +3,7 @@
 mod config;
 mod connect;
 mod gate;
+mod jump;
 
 pub use config::ClientConfig;
 pub use connect::{Client, Connecting};
