@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Shared};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
@@ -41,7 +41,7 @@ enum Line {
 ///
 /// It leads a process group of its own, and has no terminal to ask at: that group is hung up when the stream is dropped,
 /// and killed a second later. Of what it writes to its standard error the last 4 KiB are kept, and stand in the error when
-/// it ends with another status than 0. Unix.
+/// it ends with another status than 0 or has said something. Unix.
 ///
 /// ```
 /// use ractor_ssh::dial::{ProxyCommand, Via};
@@ -54,7 +54,8 @@ enum Line {
 pub struct ProxyCommand(Line);
 
 impl ProxyCommand {
-    /// A line for `/bin/sh`, run with `exec` in front, so that a simple command takes the shell's place.
+    /// A line for `/bin/sh`, run with `exec` in front as OpenSSH does, so that a simple command takes the shell's place.
+    /// Of several commands, the shell goes no further than the first: put them into `sh -c '...'`.
     #[must_use]
     pub fn shell(line: impl Into<String>) -> Self {
         Self(Line::Shell(line.into()))
@@ -111,12 +112,12 @@ impl ProxyCommand {
             tracing::debug!(status = ?end.status, stderr = %end.said, "a proxy command ended");
             let _ = tell.send(end);
         });
+        let words = last_words(name, ended).boxed().shared();
         Ok(CommandStream {
             stdin: Some(stdin),
             stdout,
-            name,
-            ended: Some(ended),
-            last_words: None,
+            read_end: Last::Not(words.clone()),
+            write_end: Last::Not(words),
             _hold: hold,
         })
     }
@@ -233,45 +234,65 @@ impl Tail {
 pub(super) struct CommandStream {
     stdin: Option<ChildStdin>,
     stdout: ChildStdout,
-    name: Arc<str>,
-    ended: Option<oneshot::Receiver<End>>,
-    last_words: Option<BoxFuture<'static, io::Result<()>>>,
+    // Each half of the stream asks for itself, so that each is woken.
+    read_end: Last,
+    write_end: Last,
     _hold: oneshot::Sender<()>,
 }
 
-/// An error, if the command has not ended well within a moment.
-async fn last_words(name: Arc<str>, ended: oneshot::Receiver<End>) -> io::Result<()> {
-    let Ok(Ok(End { status, said })) = timeout(LAST_WORDS, ended).await else { return Ok(()) };
+type Words = Shared<BoxFuture<'static, Option<Arc<str>>>>;
+
+/// Whether a half has ended, and what is told about it.
+enum Last {
+    Not(Words),
+    Waiting(Words),
+    Told,
+}
+
+impl Last {
+    fn begin(&mut self) {
+        if let Self::Not(words) = self {
+            *self = Self::Waiting(words.clone());
+        }
+    }
+
+    const fn has_begun(&self) -> bool {
+        !matches!(self, Self::Not(_))
+    }
+
+    /// The command's last words, once.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Error>> {
+        let Self::Waiting(words) = self else { return Poll::Ready(None) };
+        let words = ready!(words.poll_unpin(cx));
+        *self = Self::Told;
+        Poll::Ready(words.map(|words| io::Error::new(io::ErrorKind::BrokenPipe, words.to_string())))
+    }
+}
+
+/// What there is to say of the command's end, unless it ended well and in silence, or does not end within a moment.
+async fn last_words(name: Arc<str>, ended: oneshot::Receiver<End>) -> Option<Arc<str>> {
+    let Ok(Ok(End { status, said })) = timeout(LAST_WORDS, ended).await else { return None };
     let how = match status {
-        Ok(status) if status.success() => return Ok(()),
+        Ok(status) if status.success() && said.is_empty() => return None,
         Ok(status) => status.to_string(),
         Err(error) => error.to_string(),
     };
     let said = if said.is_empty() { "it said nothing".to_owned() } else { format!("it said: {said}") };
-    Err(io::Error::new(
-        io::ErrorKind::BrokenPipe,
-        format!("the proxy command `{name}` ended with {how}; {said}"),
-    ))
+    Some(format!("the proxy command `{name}` ended with {how}; {said}").into())
 }
 
 impl AsyncRead for CommandStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.last_words.is_none() {
+        if !this.read_end.has_begun() {
             let before = buf.filled().len();
             ready!(Pin::new(&mut this.stdout).poll_read(cx, buf))?;
             if buf.filled().len() > before || buf.remaining() == 0 {
                 return Poll::Ready(Ok(()));
             }
-            let Some(ended) = this.ended.take() else { return Poll::Ready(Ok(())) };
-            this.last_words = Some(last_words(Arc::clone(&this.name), ended).boxed());
+            this.read_end.begin();
         }
-        let said = match &mut this.last_words {
-            Some(words) => ready!(words.as_mut().poll(cx)),
-            None => Ok(()),
-        };
-        this.last_words = None;
-        Poll::Ready(said)
+        Poll::Ready(ready!(this.read_end.poll(cx)).map_or(Ok(()), Err))
     }
 }
 
@@ -281,10 +302,16 @@ fn over() -> io::Error {
 
 impl AsyncWrite for CommandStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.stdin {
-            Some(stdin) => Pin::new(stdin).poll_write(cx, data),
-            None => Poll::Ready(Err(over())),
+        let this = &mut *self;
+        if !this.write_end.has_begun() {
+            let Some(stdin) = &mut this.stdin else { return Poll::Ready(Err(over())) };
+            match ready!(Pin::new(stdin).poll_write(cx, data)) {
+                Ok(taken) => return Poll::Ready(Ok(taken)),
+                // Why it no longer reads, says more.
+                Err(_) => this.write_end.begin(),
+            }
         }
+        Poll::Ready(Err(ready!(this.write_end.poll(cx)).unwrap_or_else(over)))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -348,6 +375,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn writing_to_a_command_that_has_ended_tells_the_same() {
+        let mut stream = ProxyCommand::new(["sh", "-c", "echo gone >&2; exit 9"]).start(stop("a")).unwrap();
+        let error = loop {
+            if let Err(error) = stream.write_all(&[0; 1 << 16]).await {
+                break error.to_string();
+            }
+        };
+        assert!(error.contains("exit status: 9") && error.contains("gone"), "{error}");
+    }
+
+    #[tokio::test]
     async fn a_command_that_is_not_there_is_named() {
         let failed = ProxyCommand::new(["/nonexistent/program", "%h"]).start(stop("a.b"));
         let error = failed.err().unwrap().to_string();
@@ -364,10 +402,7 @@ mod tests {
             sleeper.push(char::from(stream.read_u8().await.unwrap()));
         }
         let sleeper = Pid::from_raw(sleeper.trim().parse().unwrap()).unwrap();
-        let ended = stream.ended.take().unwrap();
         drop(stream);
-        let end = timeout(Duration::from_secs(10), ended).await.unwrap().unwrap();
-        assert!(!end.status.unwrap().success());
         let gone = async {
             // Killed with the group; whoever inherits it reaps it.
             while !is_gone(sleeper) {

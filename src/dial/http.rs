@@ -95,10 +95,13 @@ fn parse(read: &[u8]) -> Result<Option<(Head, usize)>, ProxyError> {
     let mut answer = httparse::Response::new(&mut headers);
     let status = answer.parse(read).map_err(|error| ProxyError::Nonsense(error.to_string()))?;
     let httparse::Status::Complete(length) = status else { return Ok(None) };
+    // tinyproxy says 401 and `WWW-Authenticate` to a wrong login.
+    let asks: &[&str] =
+        if answer.code == Some(401) { &["www-authenticate"] } else { &["proxy-authenticate"] };
     let schemes = answer
         .headers
         .iter()
-        .filter(|header| header.name.eq_ignore_ascii_case("proxy-authenticate"))
+        .filter(|header| asks.iter().any(|name| header.name.eq_ignore_ascii_case(name)))
         .filter_map(|header| std::str::from_utf8(header.value).ok()?.split_whitespace().next())
         .map(shown)
         .collect();
@@ -117,13 +120,16 @@ fn judge(head: Head, proxy: &Proxy, to: &str) -> Option<ProxyError> {
     let why = format!("{} {}", head.status, head.reason).trim_end().to_owned();
     match head.status {
         200..=299 => None,
-        407 if proxy.user.is_none() => Some(ProxyError::LoginRequired { asks: head.schemes.join(", ") }),
-        407 if head.schemes.is_empty()
-            || head.schemes.iter().any(|name| name.eq_ignore_ascii_case("basic")) =>
+        401 | 407 if proxy.user.is_none() => {
+            Some(ProxyError::LoginRequired { asks: head.schemes.join(", ") })
+        }
+        401 | 407
+            if head.schemes.is_empty()
+                || head.schemes.iter().any(|name| name.eq_ignore_ascii_case("basic")) =>
         {
             Some(ProxyError::LoginRefused(why))
         }
-        407 => Some(ProxyError::LoginRefused(format!(
+        401 | 407 => Some(ProxyError::LoginRefused(format!(
             "{why}; it wants {}, and we know Basic only",
             head.schemes.join(", ")
         ))),

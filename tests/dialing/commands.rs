@@ -54,7 +54,7 @@ async fn way() {
 
 async fn fails_with_words() {
     let sshd = Sshd::builder().start().unwrap();
-    let command = ProxyCommand::shell("echo no way to %h port %p for %r >&2; exit 3");
+    let command = ProxyCommand::shell("sh -c 'echo no way to %h port %p for %r >&2; exit 3'");
     let error = fails(config(&sshd).via(Via::command(command))).await;
     assert!(matches!(&error, ConnectError::Handshake { .. }), "{error:?}");
     assert_eq!(error.phase(), Phase::Version);

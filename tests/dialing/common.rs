@@ -98,18 +98,20 @@ where
 }
 
 /// A port on 127.0.0.1 where nobody listens: it is held, and not listened on, as long as this is kept.
-pub(crate) struct NobodyListens(std::net::TcpStream, std::net::TcpStream, u16);
+pub(crate) struct NobodyListens {
+    port: u16,
+    _held: (std::net::TcpStream, std::net::TcpStream),
+}
 
 impl NobodyListens {
     pub(crate) fn new() -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let ours = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let theirs = listener.accept().unwrap().0;
-        let port = ours.local_addr().unwrap().port();
-        Self(ours, theirs, port)
+        Self { port: ours.local_addr().unwrap().port(), _held: (ours, theirs) }
     }
 
     pub(crate) fn port(&self) -> u16 {
-        self.2
+        self.port
     }
 }

@@ -9,11 +9,13 @@ use crate::kit::{Peer, RealProxy, Sshd, peer_test};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let dante = [Peer::OpenSshServer, Peer::Dante];
+    let ssh = [Peer::OpenSshServer, Peer::OpenSshClient];
     let tinyproxy = [Peer::OpenSshServer, Peer::Tinyproxy];
     let both = [Peer::OpenSshServer, Peer::Dante, Peer::Tinyproxy];
     let account = [Peer::OpenSshServer, Peer::Dante, Peer::Account];
     vec![
-        peer_test("proxies::dante_takes_every_kind_of_socks", dante, socks),
+        peer_test("proxies::dante_takes_socks4_and_5", dante, socks),
+        peer_test("proxies::ssh_d_takes_every_kind_of_socks_by_name_and_address", ssh, ssh_d),
         peer_test("proxies::dante_takes_a_login_and_refuses_a_wrong_one", account, socks_login),
         peer_test("proxies::what_dante_cannot_or_may_not_reach_is_told_apart", dante, socks_refusals),
         peer_test("proxies::tinyproxy_connects", tinyproxy, http),
@@ -43,21 +45,36 @@ async fn socks() {
     let kinds = [
         Proxy::socks4("127.0.0.1", port),
         Proxy::socks4("127.0.0.1", port).user("somebody"),
-        Proxy::socks4a("127.0.0.1", port),
         Proxy::socks5("127.0.0.1", port),
         Proxy::socks5("127.0.0.1", port).resolve_here(),
         // A login that is not asked for does no harm.
         Proxy::socks5("localhost", port).login("somebody", "secret".into()),
     ];
     for proxy in kinds {
-        let what = proxy.to_string();
-        for host in ["127.0.0.1", "localhost"] {
-            let by_name = config_at(host, &sshd).via(Via::default().proxy(proxy.clone()));
-            let connection = connect(by_name).await;
-            works(&connection).await;
-            assert_eq!(connection.info().await.unwrap().peer_addr, None, "{what}: the peer is the proxy");
-            connection.close().await;
-        }
+        by_name_and_address(&sshd, &proxy).await;
+    }
+}
+
+async fn ssh_d() {
+    let sshd = Sshd::builder().start().unwrap();
+    let real = RealProxy::ssh_d(&sshd).unwrap();
+    let make: [fn(&str, u16) -> Proxy; 3] = [
+        |host, port| Proxy::socks4(host, port),
+        |host, port| Proxy::socks4a(host, port),
+        |host, port| Proxy::socks5(host, port),
+    ];
+    for make in make {
+        by_name_and_address(&sshd, &make("127.0.0.1", real.port())).await;
+    }
+    assert!(real.log().is_empty(), "{}", real.log());
+}
+
+async fn by_name_and_address(sshd: &Sshd, proxy: &Proxy) {
+    for host in ["127.0.0.1", "localhost"] {
+        let connection = connect(config_at(host, sshd).via(Via::default().proxy(proxy.clone()))).await;
+        works(&connection).await;
+        assert_eq!(connection.info().await.unwrap().peer_addr, None, "{proxy}: the peer is the proxy");
+        connection.close().await;
     }
 }
 

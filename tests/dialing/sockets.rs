@@ -37,6 +37,8 @@ async fn local() {
     let sshd = Sshd::builder().start().unwrap();
     let free = std::net::TcpListener::bind("127.0.0.7:0").unwrap().local_addr().unwrap();
     let options = TcpOptions::new().local_address(free.ip()).local_port(free.port());
+    // Otherwise the pair of addresses stays in TIME_WAIT after the first.
+    let options = options.reset_on_close(true);
     for _ in 0..2 {
         let connection = connect(config(&sshd).via(Via::tcp(options.clone()))).await;
         assert_eq!(connection.info().await.unwrap().local_addr, Some(free));

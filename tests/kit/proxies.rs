@@ -1,4 +1,4 @@
-//! Real proxies: Dante for SOCKS, tinyproxy for HTTP CONNECT.
+//! Real proxies: Dante and `ssh -D` for SOCKS, tinyproxy for HTTP CONNECT.
 //!
 //! Owns their processes and directories; each listens on an ephemeral loopback port, and connects to loopback.
 
@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use super::account::Account;
 use super::daemon::POLL;
 use super::process::{family, freeze, require_program};
+use super::sshd::Sshd;
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 
@@ -70,6 +71,14 @@ impl RealProxy {
         let mut command = Command::new(require_program("tinyproxy")?);
         command.arg("-d").arg("-c").arg(file);
         Self::start(directory, command, port)
+    }
+
+    /// `ssh -D` on a server: the only one here that knows SOCKS4a.
+    pub(crate) fn ssh_d(sshd: &Sshd) -> io::Result<Self> {
+        let port = free_port()?;
+        let mut command = sshd.ssh_command()?;
+        command.args(["-N", "-o", "ExitOnForwardFailure=yes", "-D", &format!("127.0.0.1:{port}")]);
+        Self::start(tempfile::Builder::new().prefix("ssh-kit-").tempdir()?, command, port)
     }
 
     fn start(directory: TempDir, mut command: Command, port: u16) -> io::Result<Self> {
