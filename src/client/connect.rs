@@ -80,7 +80,8 @@ impl Client {
 
     /// As [`connect`](Self::connect), over a byte stream that is connected already: a Unix socket, a tunnel, a pipe.
     ///
-    /// Channels of such a connection cannot be isolated, as there is no way to make a second stream.
+    /// [`ClientConfig::via`] and [`ClientConfig::jump`] have no part in it. Channels of such a connection cannot be
+    /// isolated, as there is no way to make a second stream.
     pub fn connect_stream<IO>(&self, io: IO) -> Connecting
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,

@@ -76,7 +76,7 @@ pub enum DialError {
 impl DialError {
     /// Whether the same may succeed later without anybody changing anything: not after a login that a proxy refused.
     #[must_use]
-    pub const fn is_retryable(&self) -> bool {
+    pub fn is_retryable(&self) -> bool {
         match self {
             Self::Proxy { source, .. } => source.is_retryable(),
             Self::Command { .. } => false,
@@ -161,7 +161,7 @@ pub enum ProxyError {
 impl ProxyError {
     /// Whether the same may succeed later without anybody changing anything.
     #[must_use]
-    pub const fn is_retryable(&self) -> bool {
+    pub fn is_retryable(&self) -> bool {
         match self {
             Self::LoginRequired { .. } | Self::LoginRefused(_) | Self::Denied { .. } | Self::Nonsense(_) => {
                 false
