@@ -182,8 +182,7 @@ async fn dial(config: &ClientConfig) -> Result<(Box<dyn ByteStream>, Addresses),
             let dialed = config.via.dial(target).await?;
             return Ok((dialed.stream, dialed.addresses));
         };
-        let (host, port) = config.via.first_stop(target);
-        let stream = Box::new(hop.open(host, port).await?);
+        let stream = Box::new(hop.open(config.via.first_stop(target)).await?);
         Ok((config.via.through_proxies(stream, target).await?, (None, None)))
     };
     let limit = config.timeouts.dial;

@@ -11,9 +11,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::{Client, ClientConfig};
 use crate::config::ChannelOptions;
 use crate::connect_error::ConnectError;
-use crate::dial::{DialError, Streams};
+use crate::dial::{DialError, FirstStop, Streams};
+use crate::error::OpenError;
 use crate::handle::ConnectionRef;
-use crate::session::ChannelStream;
+use crate::session::{ChannelStream, CommandError};
 use crate::wire::open::OpenRequest;
 
 /// A connection to a jump host. It ends when this, and every stream over it, is dropped.
@@ -34,22 +35,33 @@ impl Hop {
     }
 
     /// Has it connect to the next stop.
-    pub(super) async fn open(self, host: &str, port: u16) -> Result<HopStream, DialError> {
-        let request = OpenRequest::DirectTcpip {
-            host: host.to_owned(),
-            port,
-            // As OpenSSH says it: there is no connection on our side that this one is for.
-            originator_host: "127.0.0.1".to_owned(),
-            originator_port: 65_535,
+    pub(super) async fn open(self, stop: FirstStop<'_>) -> Result<HopStream, DialError> {
+        let (request, to) = match stop {
+            FirstStop::Host(host, port) => {
+                let request = OpenRequest::DirectTcpip {
+                    host: host.to_owned(),
+                    port,
+                    // As OpenSSH says it: there is no connection on our side that this one is for.
+                    originator_host: "127.0.0.1".to_owned(),
+                    originator_port: 65_535,
+                };
+                (request, format!("{host}:{port}"))
+            }
+            #[cfg(unix)]
+            FirstStop::Unix(path) => {
+                (OpenRequest::DirectStreamlocal { path: path.to_owned() }, path.to_owned())
+            }
         };
-        let opened = self.connection.open_stream(request, ChannelOptions::default()).await;
-        match opened {
+        match self.connection.open_stream(request, ChannelOptions::default()).await {
             Ok(stream) => Ok(HopStream { stream, name: self.name }),
-            Err(source) => Err(DialError::Jump {
-                hop: self.name.to_string(),
-                to: format!("{host}:{port}"),
-                source: source.into(),
-            }),
+            Err(error) => {
+                let source = match error {
+                    CommandError::Open(error) => error,
+                    CommandError::Config(error) => error.into(),
+                    other => OpenError::Init(other.to_string().into()),
+                };
+                Err(DialError::Jump { hop: self.name.to_string(), to, source: Box::new(source) })
+            }
         }
     }
 }

@@ -29,7 +29,7 @@ impl ClientConfig {
     }
 
     /// Makes the byte stream in your own way instead of over TCP: a proxy, a tunnel, a Unix socket. Called for every
-    /// connection, within [`Timeouts::dial`]. Host and port then only name the server for its host key. The same as
+    /// connection, within [`Timeouts::dial`](crate::config::Timeouts::dial). Host and port then only name the server for its host key. The same as
     /// [`via`](Self::via) with [`Via::own`], and replaces what was set by it.
     ///
     /// ```
@@ -52,6 +52,7 @@ impl ClientConfig {
 
     /// Goes through the proxy that `ALL_PROXY` names, unless `NO_PROXY` exempts the target: [`Proxy::from_env`]. Behind
     /// those that are set by [`via`](Self::via). Looks at host and port, and at the environment, now: set the port first.
+    /// On a way over jump hosts, it is for the first of them.
     ///
     /// # Errors
     /// `ALL_PROXY` makes no sense.
@@ -67,10 +68,10 @@ impl ClientConfig {
     /// before: `.jump(a).jump(b)` goes to a, from there to b, from there to the target.
     ///
     /// Each hop is a configuration of its own: its way to it, whom it trusts, who we are there, its deadlines and limits.
-    /// [`via`](Self::via) of a configuration behind a jump host may have proxies only, which are then reached from the jump
-    /// host. Every connection makes its own connections to the jump hosts; they live as long as its byte stream.
+    /// Behind a jump host, [`via`](Self::via) may have proxies, which are then reached from the jump host, and a Unix socket,
+    /// which is then one of the jump host's (`direct-streamlocal@openssh.com`). Every connection makes its own connections to the jump hosts; they live as long as its byte stream.
     ///
-    /// [`Timeouts::dial`] of a configuration begins when the connection to its jump host is up. For a limit on the whole
+    /// [`Timeouts::dial`](crate::config::Timeouts::dial) of a configuration begins when the connection to its jump host is up. For a limit on the whole
     /// way, see [`deadline`](Self::deadline).
     ///
     /// ```
@@ -100,7 +101,7 @@ impl ClientConfig {
     /// Gives up when the connection is not up after so long, with everything that belongs to it: jump hosts, proxies,
     /// keys, login, prompts, and waiting for a turn in a [`Pool`](crate::Pool). The error is
     /// [`Timeout`](crate::ConnectError::Timeout) with the phase it was in. Default `Duration::MAX`: only the
-    /// [`Timeouts`] of each step.
+    /// [`Timeouts`](crate::config::Timeouts) of each step.
     #[must_use]
     pub const fn deadline(mut self, limit: Duration) -> Self {
         self.deadline = limit;

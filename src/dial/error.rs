@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::error::BoxError;
+use crate::error::OpenError;
+use crate::wire::codes::OpenFailureReason as Reason;
 
 /// Why no byte stream could be made. Names the stop on the way at which it failed.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +67,7 @@ pub enum DialError {
         /// What it was asked to connect to.
         to: String,
         /// What it said.
-        source: BoxError,
+        source: Box<OpenError>,
     },
     /// What was given to [`dial_with`](crate::ClientConfig::dial_with) failed.
     #[error(transparent)]
@@ -74,12 +75,21 @@ pub enum DialError {
 }
 
 impl DialError {
-    /// Whether the same may succeed later without anybody changing anything: not after a login that a proxy refused.
+    /// Whether the same may succeed later without anybody changing anything: not after a login that a proxy refused, or
+    /// a forwarding that a jump host does not allow.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Proxy { source, .. } => source.is_retryable(),
             Self::Command { .. } => false,
+            Self::Jump { source, .. } => match &**source {
+                OpenError::Config(_) | OpenError::Unsupported { .. } => false,
+                // Of sessions it is OpenSSH's answer beyond `MaxSessions`; this is none.
+                OpenError::Refused { reason, .. } => {
+                    !matches!(reason, Reason::AdministrativelyProhibited | Reason::UnknownChannelType)
+                }
+                _ => true,
+            },
             _ => true,
         }
     }

@@ -38,5 +38,5 @@ pub(crate) use pace::Paced;
 pub use proxy::Proxy;
 pub(crate) use streams::Streams;
 pub use tcp::{AddressFamily, TcpKeepalive, TcpOptions};
-pub(crate) use via::Stop;
 pub use via::Via;
+pub(crate) use via::{FirstStop, Stop};

@@ -31,7 +31,8 @@ enum Start {
 /// through any number of proxies. Used anew for every connection.
 ///
 /// Given to [`ClientConfig::via`](crate::ClientConfig::via). The stream starts at the first proxy, or at the target if
-/// there is none. With [`ClientConfig::jump`](crate::ClientConfig::jump) it starts on the jump host instead.
+/// there is none. With [`ClientConfig::jump`](crate::ClientConfig::jump) it starts on the jump host instead, which can
+/// make TCP connections without options, and connect to its own Unix sockets.
 ///
 /// Two are equal if they go the same way: same start with the same options, same proxies with the same logins. Own
 /// diallers are equal if one is a clone of the other. [`Pool`](crate::Pool)s share connections by that.
@@ -95,6 +96,14 @@ pub(crate) struct Stop<'a> {
     pub(crate) host: &'a str,
     pub(crate) port: u16,
     pub(crate) user: &'a str,
+}
+
+/// Where the first stream goes to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum FirstStop<'a> {
+    Host(&'a str, u16),
+    #[cfg(unix)]
+    Unix(&'a str),
 }
 
 /// A byte stream that was made.
@@ -166,13 +175,30 @@ impl Via {
         self.proxies.iter().try_for_each(Proxy::check)
     }
 
-    /// Whether the start is left as it was, so that something else can stand in its place.
+    /// Whether it says nothing that only we could do, so that a jump host can make the first stream.
     pub(crate) fn starts_anywhere(&self) -> bool {
-        matches!(&self.start, Start::Tcp(options) if *options == TcpOptions::default())
+        match &self.start {
+            Start::Tcp(options) => *options == TcpOptions::default(),
+            // OpenSSH's protocol has it as a string.
+            #[cfg(unix)]
+            Start::Unix(path) => path.to_str().is_some(),
+            _ => false,
+        }
     }
 
-    /// Host and port the first stream goes to, on the way to `target`.
-    pub(crate) fn first_stop<'a>(&'a self, target: Stop<'a>) -> (&'a str, u16) {
+    /// Where the first stream goes to, on the way to `target`.
+    pub(crate) fn first_stop<'a>(&'a self, target: Stop<'a>) -> FirstStop<'a> {
+        #[cfg(unix)]
+        if let Start::Unix(path) = &self.start
+            && let Some(path) = path.to_str()
+        {
+            return FirstStop::Unix(path);
+        }
+        let (host, port) = self.first_host(target);
+        FirstStop::Host(host, port)
+    }
+
+    fn first_host<'a>(&'a self, target: Stop<'a>) -> (&'a str, u16) {
         self.proxies.first().map_or((target.host, target.port), |proxy| (&proxy.host, proxy.port))
     }
 
@@ -181,7 +207,7 @@ impl Via {
     /// # Cancel safety
     /// Dropping the future closes what was open.
     pub(crate) async fn dial(&self, target: Stop<'_>) -> Result<Dialed, DialError> {
-        let (host, port) = self.first_stop(target);
+        let (host, port) = self.first_host(target);
         let started = self.begin(Stop { host, port, ..target }).await;
         let first = match self.proxies.first() {
             Some(proxy) => {

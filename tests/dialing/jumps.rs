@@ -5,13 +5,14 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 use ractor_ssh::auth::{Auth, IdentityFile};
 use ractor_ssh::config::Timeouts;
-use ractor_ssh::dial::{DialError, Proxy, TcpOptions, Via};
+use ractor_ssh::dial::{DialError, Proxy, ProxyCommand, TcpOptions, Via};
 use ractor_ssh::error::Phase;
 use ractor_ssh::host_key::{HostKeyError, HostKeyPolicy, KnownHostsFiles};
 use ractor_ssh::managed::ManagedState;
 use ractor_ssh::supervision::{Backoff, RestartPolicy};
 use ractor_ssh::{Client, ClientConfig, ConnectError, ManagedSpec};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixListener};
 
 use crate::common::{NobodyListens, becomes_true, config, connect, fails, once, soon, works};
 use crate::kit::{Peer, RealProxy, Sshd, peer_test};
@@ -21,6 +22,11 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         peer_test("jumps::a_chain_of_a_proxy_and_two_hosts_leads_to_the_target", proxied, chain),
         peer_test("jumps::a_proxy_is_reached_from_the_jump_host_before_it", proxied, proxy_behind),
+        peer_test(
+            "jumps::a_unix_socket_of_the_jump_host_leads_to_the_target",
+            Peer::OpenSshServer,
+            unix_behind,
+        ),
         peer_test("jumps::jump_hosts_are_left_with_the_connection", Peer::OpenSshServer, left),
         peer_test(
             "jumps::each_hop_has_a_host_key_and_an_identity_of_its_own",
@@ -73,6 +79,26 @@ async fn proxy_behind() {
     works(&connect(config(&target).via(behind).jump(config(&jump))).await).await;
     assert!(tinyproxy.log().contains(&format!("CONNECT 127.0.0.1:{}", target.port())), "{}", tinyproxy.log());
     assert_eq!(logins(&jump), 1);
+}
+
+async fn unix_behind() {
+    let (jump, target) = (server(), server());
+    let path = jump.directory().join("in");
+    let listener = UnixListener::bind(&path).unwrap();
+    let addr = target.addr();
+    let passing = tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let mut server = TcpStream::connect(addr).await.unwrap();
+        let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+    });
+    let connection = connect(config(&target).via(Via::unix(&path)).jump(config(&jump))).await;
+    works(&connection).await;
+    connection.close().await;
+    soon("the socket is closed", passing).await.unwrap();
+    let error = fails(config(&target).via(Via::unix("/nowhere")).jump(config(&jump))).await;
+    let ConnectError::Dial { source: DialError::Jump { to, .. }, .. } = &error else { panic!("{error:?}") };
+    assert_eq!(to, "/nowhere");
+    is_left(&jump).await;
 }
 
 async fn left() {
@@ -139,7 +165,7 @@ async fn named() {
     // One that allows no forwarding says so.
     let strict = Sshd::builder().config("AllowTcpForwarding no").start().unwrap();
     let error = fails(config(&target).jump(config(&strict))).await;
-    assert!(error.to_string().contains("prohibited"), "{error}");
+    assert!(error.to_string().contains("prohibited") && !error.is_retryable(), "{error}");
     for sshd in [&first, &second, &strict] {
         is_left(sshd).await;
     }
@@ -233,8 +259,8 @@ async fn start_behind() {
     let (jump, target) = (server(), server());
     let wrong: [fn(ClientConfig) -> ClientConfig; 3] = [
         |config| config.via(Via::tcp(TcpOptions::new().nodelay(false))),
-        |config| config.via(Via::unix("/nowhere")),
-        |config| config.dial_with(|| tokio::net::TcpStream::connect("127.0.0.1:9")),
+        |config| config.via(Via::command(ProxyCommand::new(["cat"]))),
+        |config| config.dial_with(|| TcpStream::connect("127.0.0.1:9")),
     ];
     for make in wrong {
         let error = fails(make(config(&target)).jump(config(&jump))).await;
