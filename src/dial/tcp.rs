@@ -142,9 +142,9 @@ impl TcpOptions {
         self
     }
 
-    /// Connects from this port of ours. Only one connection at a time can go from one port to one address; after we
-    /// closed it, the system keeps the pair for about a minute more (TIME_WAIT), unless it was reset:
-    /// [`reset_on_close`](Self::reset_on_close). Default 0: the system chooses.
+    /// Connects from this port of ours. Only one connection at a time can go from one port to one address, and when we
+    /// closed it first, the system keeps the pair for about a minute more (TIME_WAIT): a managed connection then has to
+    /// wait for so long. Default 0: the system chooses.
     #[must_use]
     pub const fn local_port(mut self, port: u16) -> Self {
         self.local_port = port;

@@ -34,18 +34,18 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 async fn local() {
-    let sshd = Sshd::builder().start().unwrap();
     let free = std::net::TcpListener::bind("127.0.0.7:0").unwrap().local_addr().unwrap();
     let options = TcpOptions::new().local_address(free.ip()).local_port(free.port());
-    // Otherwise the pair of addresses stays in TIME_WAIT after the first.
-    let options = options.reset_on_close(true);
-    for _ in 0..2 {
-        let connection = connect(config(&sshd).via(Via::tcp(options.clone()))).await;
+    // To two servers at once, from one port.
+    let servers = [Sshd::builder().start().unwrap(), Sshd::builder().start().unwrap()];
+    let mut connections = Vec::new();
+    for sshd in &servers {
+        let connection = connect(config(sshd).via(Via::tcp(options.clone()))).await;
         assert_eq!(connection.info().await.unwrap().local_addr, Some(free));
         let output = connection.exec("echo $SSH_CONNECTION").output().await.unwrap();
         let seen = format!("{} {} ", free.ip(), free.port());
         assert!(output.stdout_text().starts_with(&seen), "{output:?}");
-        connection.close().await;
+        connections.push(connection);
     }
 }
 
