@@ -17,11 +17,21 @@ mod faults;
 mod jumps;
 #[path = "../kit/mod.rs"]
 mod kit;
+mod leaks;
 mod proxies;
 mod sockets;
 
 fn main() -> ExitCode {
-    let trials =
-        [sockets::trials(), proxies::trials(), faults::trials(), commands::trials(), jumps::trials()];
+    if proxies::is_asked_for_the_environment() {
+        return proxies::tell_the_environment();
+    }
+    let trials = [
+        sockets::trials(),
+        proxies::trials(),
+        faults::trials(),
+        commands::trials(),
+        jumps::trials(),
+        leaks::trials(),
+    ];
     kit::run(trials.into_iter().flatten().collect())
 }

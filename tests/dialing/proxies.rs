@@ -1,5 +1,7 @@
 //! Real proxies in front of a real server: Dante for SOCKS, tinyproxy for HTTP CONNECT.
 
+use std::process::ExitCode;
+
 use libtest_mimic::Trial;
 use ractor_ssh::dial::{DialError, Proxy, ProxyError, Via};
 use ractor_ssh::{Client, ClientConfig, ConnectError, Pool, PoolConfig};
@@ -23,6 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("proxies::what_tinyproxy_cannot_reach_is_told", tinyproxy, http_refusals),
         peer_test("proxies::one_proxy_leads_to_the_next", both, chain),
         peer_test("proxies::a_proxy_that_dies_ends_the_connection", both, dies),
+        peer_test("proxies::the_environment_is_read_as_curl_does", [], environment),
         peer_test("proxies::a_pool_shares_connections_that_go_the_same_way", tinyproxy, pooled),
     ]
 }
@@ -195,4 +198,43 @@ async fn pooled() {
     becomes_true("tinyproxy has logged it", || through() > 0).await;
     assert_eq!(through(), 1, "{}", tinyproxy.log());
     assert_eq!(sshd.log().matches("Accepted publickey").count(), 2, "{}", sshd.log());
+}
+
+/// Set in processes of ours that tell which proxy their environment names.
+const ASKED: &str = "DIALING_TELLS_ITS_PROXY";
+
+/// Whether this process is one of them: the environment of a process that has threads is not to be written.
+pub(crate) fn is_asked_for_the_environment() -> bool {
+    std::env::var_os(ASKED).is_some()
+}
+
+pub(crate) fn tell_the_environment() -> ExitCode {
+    match Proxy::from_env("target.example.org", 22) {
+        Ok(Some(proxy)) => println!("{proxy}"),
+        Ok(None) => println!("none"),
+        Err(error) => println!("{error}"),
+    }
+    ExitCode::SUCCESS
+}
+
+async fn environment() {
+    let cases: [(&[(&str, &str)], &str); 8] = [
+        (&[], "none"),
+        (&[("ALL_PROXY", "")], "none"),
+        (&[("ALL_PROXY", "socks5h://upper")], "socks5h://upper:1080"),
+        (&[("all_proxy", "http://lower"), ("ALL_PROXY", "socks5h://upper")], "http://lower:80"),
+        (&[("ALL_PROXY", "socks5h://p"), ("NO_PROXY", "example.org")], "none"),
+        (&[("ALL_PROXY", "socks5h://p"), ("no_proxy", "example.org:22")], "none"),
+        (&[("ALL_PROXY", "socks5h://p"), ("no_proxy", "other.org"), ("NO_PROXY", "*")], "socks5h://p:1080"),
+        (&[("ALL_PROXY", "ftp://p")], "ALL_PROXY: has a scheme we do not know"),
+    ];
+    for (variables, wanted) in cases {
+        let mut command = tokio::process::Command::new(std::env::current_exe().unwrap());
+        for name in ["ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"] {
+            command.env_remove(name);
+        }
+        let output = command.env(ASKED, "1").envs(variables.iter().copied()).output().await.unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(said.starts_with(wanted), "{variables:?}: {said}");
+    }
 }
