@@ -5,6 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -27,7 +28,10 @@ impl Hop {
     /// Connects to it, over the hops before it. Its byte streams are counted with those of whom it is for.
     pub(super) async fn connect(config: &Arc<ClientConfig>, streams: &Streams) -> Result<Self, ConnectError> {
         let name = config.hop();
-        let client = Client::new(ClientConfig { streams: streams.clone(), ..ClientConfig::clone(config) });
+        let mut own = ClientConfig { streams: streams.clone(), ..ClientConfig::clone(config) };
+        // Its one channel holds nobody up but itself: who reads too slowly is for the connection over it to judge.
+        own.limits.stall_timeout = Duration::MAX;
+        let client = Client::new(own);
         match client.connect().await {
             Ok(connection) => Ok(Self { name: name.into(), connection }),
             Err(source) => Err(ConnectError::Jump { hop: name, source: Box::new(source) }),

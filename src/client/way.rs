@@ -70,6 +70,7 @@ impl ClientConfig {
     /// Each hop is a configuration of its own: its way to it, whom it trusts, who we are there, its deadlines and limits.
     /// Behind a jump host, [`via`](Self::via) may have proxies, which are then reached from the jump host, and a Unix socket,
     /// which is then one of the jump host's (`direct-streamlocal@openssh.com`). Every connection makes its own connections to the jump hosts; they live as long as its byte stream.
+    /// A jump host's [`stall_timeout`](crate::config::Limits::stall_timeout) does not count: the target's does.
     ///
     /// [`Timeouts::dial`](crate::config::Timeouts::dial) of a configuration begins when the connection to its jump host is up. For a limit on the whole
     /// way, see [`deadline`](Self::deadline).

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use libtest_mimic::Trial;
 use ractor_ssh::auth::{Auth, IdentityFile};
-use ractor_ssh::config::Timeouts;
+use ractor_ssh::config::{Limits, Timeouts};
 use ractor_ssh::dial::{DialError, Proxy, ProxyCommand, TcpOptions, Via};
 use ractor_ssh::error::Phase;
 use ractor_ssh::host_key::{HostKeyError, HostKeyPolicy, KnownHostsFiles};
@@ -38,6 +38,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("jumps::a_jump_host_that_dies_ends_the_connection_and_is_named", Peer::OpenSshServer, dies),
         peer_test("jumps::a_managed_connection_goes_the_whole_way_again", Peer::OpenSshServer, managed),
         peer_test("jumps::much_data_comes_through_two_hosts_whole", Peer::OpenSshServer, data),
+        peer_test("jumps::a_slow_reader_is_judged_by_the_target_alone", Peer::OpenSshServer, slow),
         peer_test("jumps::a_start_behind_a_jump_host_is_refused", Peer::OpenSshServer, start_behind),
         peer_test("jumps::giving_up_leaves_no_hop_behind", Peer::OpenSshServer, given_up),
     ]
@@ -253,6 +254,30 @@ async fn data() {
     soon("reading", reader.read_to_end(&mut got)).await.unwrap();
     soon("writing", writing).await.unwrap();
     assert!(got == sent, "{} bytes of {}", got.len(), sent.len());
+}
+
+async fn slow() {
+    let (jump, target) = (server(), server());
+    let mut short = Limits::default();
+    short.inbound_budget = 1 << 20;
+    short.stall_timeout = Duration::from_millis(100);
+    let mut long = short.clone();
+    long.stall_timeout = Duration::from_secs(60);
+    let connection = connect(config(&target).limits(long).jump(config(&jump).limits(short))).await;
+    let mut stream = connection.exec("head -c 20000000 /dev/zero").stream().await.unwrap();
+    stream.read_exact(&mut [0; 1000]).await.unwrap();
+    // Until nothing more comes in, and then ten times as long as the jump host's own limit.
+    let mut before = None;
+    loop {
+        tokio::time::sleep(Duration::from_millis(1000)).await;
+        let now = connection.info().await.unwrap().counters.bytes_in;
+        if before.replace(now) == Some(now) {
+            break;
+        }
+    }
+    let mut rest = Vec::new();
+    soon("the rest", stream.read_to_end(&mut rest)).await.unwrap();
+    assert_eq!(rest.len(), 20_000_000 - 1000);
 }
 
 async fn start_behind() {
