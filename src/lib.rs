@@ -5,7 +5,7 @@
 //! actor runs a behaviour: your implementation of [`ClientChannel`]. It gets every SSH event of its channel in wire order
 //! as a [`ChannelMsg`], and the messages other actors send it. Windows, replies, eof and close are taken care of.
 //!
-//! # Two ways to use it
+//! # Ways to use it
 //!
 //! **A behaviour**, for channels that live: log tails, agents, tunnels, NETCONF. See [`ClientChannel`] for the contract.
 //! The channel is an ordinary ractor actor: it can be linked, monitored, registered and grouped. Its [`ChannelRef`] is
@@ -13,11 +13,18 @@
 //!
 //! **A command**, for one-off work, as with `std::process`: `conn.command("ls").arg("-l").output().await`.
 //!
+//! **Supervision**, for what has to go on: [`ConnectionRef::supervise`] keeps a channel behind one address and starts it
+//! again by a policy; [`Client::manage`] does the same for the connection ([`managed`]). [`Pool`] shares such connections
+//! among many callers, [`FanOut`] runs the same on many hosts. All of these take the same calls: see [`target`].
+//!
+//! **Looking in**: `tree()` of any of them shows all below it, with what is stuck and why: see [`observe`].
+//!
 //! # What is promised
 //!
 //! - Events of a channel arrive in wire order; [`ChannelMsg::Closed`] arrives exactly once, last, always. Output that
 //!   arrived before is never lost.
-//! - A behaviour that fails, panics or is killed ends its own channel only.
+//! - A behaviour that fails, panics or is killed ends its own channel only, unless its specification escalates.
+//! - No command is started twice by itself; one that was cut off says whether it may have run.
 //! - A slow consumer never makes memory grow past its connection's budget, and what it does to its siblings is a stated
 //!   policy: [`config::SlowConsumer`].
 //! - Every step has a deadline with a default: [`config::Timeouts`]. No public call waits for ever.
@@ -33,6 +40,7 @@
 //! | `server` | yes | the embedded daemon |
 //! | `sftp` | no | the `sftp` subsystem of the daemon: files below one directory |
 //! | `pty` | no | real processes on the daemon's channels ([`process`]): commands and shells, on a terminal or pipes; Unix |
+//! | `metrics` | no | counters, gauges and histograms for the facade of that name: module `metrics` |
 //! | `test-util` | no | an in-memory scripted peer, for tests of your own behaviours |
 //!
 //! # Speed

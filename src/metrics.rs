@@ -8,7 +8,7 @@
 //! | `role` | `client`, `server`: which end of the connection we are |
 //! | `phase` | how far connecting had come: `configuration`, `dial`, `version exchange`, `key exchange`, `authentication` |
 //! | `end` | `closed`, `disconnected`, `lost`, `peer_dead`, `write_stalled`, `rekey_timeout`, `idle`, `expired`, `protocol`, `expelled`, `actor_gone`, `other` |
-//! | `event` | a field of [`DaemonCounters`](crate::DaemonCounters) |
+//! | `event` | a field of [`DaemonCounters`](crate::DaemonCounters), or of [`PoolCounters`](crate::pool::PoolCounters) |
 //!
 //! No label names a host, a user or a command: their number has no bound. [`ConnectionInfo`](crate::observe::ConnectionInfo)
 //! and `tracing` spans do.
@@ -91,6 +91,8 @@ listed! {
     Gauge MANAGED = "ssh_managed_connections", Count, "managed connections that are not over.";
     Counter MANAGED_LOST = "ssh_managed_lost_total", Count, "how often a managed connection that was up was lost.";
     Histogram MANAGED_BACKOFF = "ssh_managed_backoff_seconds", Seconds, "pauses before a managed connection was tried again.";
+    Counter POOL_EVENTS = "ssh_pool_events_total", Count, "what pools count, by `event`.";
+    Gauge POOL_WAITING = "ssh_pool_waiting", Count, "callers and supervised channels that wait for a place in a pool.";
     Counter DAEMON_EVENTS = "ssh_daemon_events_total", Count, "what daemons count, by `event`.";
 }
 
@@ -107,6 +109,11 @@ pub fn describe() {
 }
 
 type Label = (&'static str, &'static str);
+
+/// Whether there is anybody to tell.
+pub(crate) const fn is_on() -> bool {
+    cfg!(feature = "metrics")
+}
 
 /// Counts so many.
 #[cfg(feature = "metrics")]
@@ -130,7 +137,7 @@ pub(crate) const fn took(_: &'static str, _: std::time::Duration, _: &[Label]) {
 
 /// A gauge has changed from one value to another.
 #[cfg(feature = "metrics")]
-fn shift(name: &'static str, from: usize, to: usize, labels: &[Label]) {
+pub(crate) fn shift(name: &'static str, from: usize, to: usize, labels: &[Label]) {
     if from != to {
         #[allow(clippy::cast_precision_loss, reason = "gauges are floats, and bytes stay below 2^52")]
         ::metrics::gauge!(name, labels).increment(to as f64 - from as f64);
@@ -138,7 +145,7 @@ fn shift(name: &'static str, from: usize, to: usize, labels: &[Label]) {
 }
 
 #[cfg(not(feature = "metrics"))]
-const fn shift(_: &'static str, _: usize, _: usize, _: &[Label]) {}
+pub(crate) const fn shift(_: &'static str, _: usize, _: usize, _: &[Label]) {}
 
 /// Connecting took so long.
 pub(crate) fn connected(since: Instant) {
@@ -199,11 +206,6 @@ impl ConnectionMeter {
             told: Counters::default(),
             channels: 0,
         }
-    }
-
-    /// Whether there is anybody to tell.
-    pub(crate) const fn is_on() -> bool {
-        cfg!(feature = "metrics")
     }
 
     /// Tells what has changed.

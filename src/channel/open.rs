@@ -80,6 +80,8 @@ impl ConnectionRef {
             let connection = redial().await.map_err(|e| OpenError::Isolate(e.to_string().into()))?;
             let mut own = Own { connection, opened: false };
             self.may_open()?;
+            // What happens there says nothing about this connection.
+            let claim = claim.elsewhere();
             let channel = own.connection.open_here(request, options, behaviour, claim).await?;
             own.opened = true;
             Ok::<_, NotOpened<C>>((own.connection.clone(), channel))
@@ -184,10 +186,11 @@ impl Route {
         mut behaviour: C,
     ) -> Result<ChannelRef<C>, OpenError> {
         options.check()?;
-        let wish = Wish {
+        let mut wish = Wish {
             session: matches!(request, OpenRequest::Session),
             isolated: options.slow_consumer == SlowConsumer::Isolate,
             since: Instant::now(),
+            again: false,
         };
         loop {
             let way = self.way(wish).await?;
@@ -200,6 +203,7 @@ impl Route {
                         NotOpened { behaviour: Some(unused), .. } if again => behaviour = unused,
                         not_opened => return Err(not_opened.into_error()),
                     }
+                    wish.again = true;
                 }
             }
         }

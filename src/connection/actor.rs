@@ -16,7 +16,7 @@ use crate::error::{CloseReason, ConnectionError, OpenError, Phase, StopReason};
 use crate::handle::msg::{AcceptCommand, ConnectionMsg, NoActor, OpenCommand};
 use crate::handle::roster::Parent;
 use crate::handle::route::Claim;
-use crate::metrics::{ConnectionMeter, Side};
+use crate::metrics::{self, ConnectionMeter, Side};
 use crate::observe::{ConnectionInfo, Counters, Facts, Gauges, PhaseEvent};
 use crate::port::budget::{ChannelBudget, ConnectionBudget};
 use crate::port::{Identity, Keys, Port, PortSetup};
@@ -263,6 +263,9 @@ impl State {
                     NoActor::Failed
                 }
                 Err(_) => {
+                    if let Some(slot) = &slot {
+                        slot.overdue();
+                    }
                     start.refuse(OpenError::Timeout { after: limit });
                     let _ = myself.cast(ConnectionMsg::OpenOverdue(key));
                     match opening.await {
@@ -547,7 +550,7 @@ impl State {
     }
 
     pub(super) fn tell_metrics(&mut self) {
-        if ConnectionMeter::is_on() {
+        if metrics::is_on() {
             let counted = self.counted();
             self.meter.tell(counted, self.table.len());
         }

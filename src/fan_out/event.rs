@@ -47,6 +47,14 @@ pub enum HostOutcome {
         /// Whether the server had confirmed the start.
         started: bool,
     },
+    /// What ran here for it has panicked: a dialler, a credentials provider, a writer that was given to the command. Its
+    /// channel was closed.
+    Panicked {
+        /// Whether the server had confirmed the start.
+        started: bool,
+        /// What the panic said.
+        why: Arc<str>,
+    },
     /// Another host had failed before it was this one's turn. Nothing was sent.
     NotStarted,
 }
@@ -66,6 +74,10 @@ impl fmt::Display for HostOutcome {
             Self::Failed(error) => error.fmt(f),
             Self::Cancelled { started: true } => f.write_str("cancelled while it ran"),
             Self::Cancelled { started: false } => f.write_str("cancelled before it was started"),
+            Self::Panicked { started: true, why } => write!(f, "panicked while the command ran: {why}"),
+            Self::Panicked { started: false, why } => {
+                write!(f, "panicked before the command was started: {why}")
+            }
             Self::NotStarted => f.write_str("not started"),
         }
     }

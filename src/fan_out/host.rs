@@ -1,14 +1,17 @@
 //! One host at work: its command, from its turn to its end.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::event::{HostEvent, HostEventKind, HostOutcome};
 use crate::session::Command;
+use crate::supervised::panic_text;
 
 /// The longest line, and the longest piece.
 const LONGEST_LINE: u64 = 16 << 10;
@@ -48,9 +51,13 @@ pub(super) async fn work(
     let outcome = tokio::select! {
         biased;
         () = cancel.cancelled() => None,
-        outcome = run(command, &voice, form, &mut started) => Some(outcome),
+        outcome = AssertUnwindSafe(run(command, &voice, form, &mut started)).catch_unwind() => Some(outcome),
     };
-    outcome.unwrap_or(HostOutcome::Cancelled { started })
+    match outcome {
+        None => HostOutcome::Cancelled { started },
+        Some(Ok(outcome)) => outcome,
+        Some(Err(panic)) => HostOutcome::Panicked { started, why: panic_text(&*panic).into() },
+    }
 }
 
 async fn run(command: Command, voice: &Voice, form: Form, started: &mut bool) -> HostOutcome {

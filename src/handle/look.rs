@@ -20,12 +20,17 @@ impl ConnectionRef {
 
     /// The node of the connection, and its channels, below those of `watched` where they belong to one.
     pub(crate) async fn look(&self, watched: &[Arc<dyn Watched>]) -> (Tree, Family) {
-        let (node, channels): (Tree, Vec<ChannelInfo>) = match within(self.info()).await {
+        let (node, channels) = self.look_at().await;
+        (node, Family::of(watched, &channels))
+    }
+
+    /// The node of the connection alone, and its channels.
+    pub(crate) async fn look_at(&self) -> (Tree, Vec<ChannelInfo>) {
+        match within(self.info()).await {
             Ok(Ok(info)) => (Tree::from(&info), info.channels),
             Ok(Err(error)) => (self.bare_node(error.to_string()), Vec::new()),
             Err(silence) => (self.bare_node(silence.clone()).stuck(vec![silence]), Vec::new()),
-        };
-        (node, Family::of(watched, &channels))
+        }
     }
 
     fn bare_node(&self, state: String) -> Tree {

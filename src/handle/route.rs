@@ -27,6 +27,8 @@ pub(crate) struct Wish {
     pub(crate) isolated: bool,
     /// Since when it is wanted.
     pub(crate) since: Instant,
+    /// One was found before, and had no room after all.
+    pub(crate) again: bool,
 }
 
 /// A connection that was found.
@@ -52,6 +54,9 @@ pub(crate) trait Slot: Send + Sync + 'static {
     /// The peer has confirmed the channel.
     fn confirmed(&self);
 
+    /// The peer has not answered in time, and may still confirm it. Nobody waits for that.
+    fn overdue(&self);
+
     /// There is no channel, and nothing was asked of the peer on it. Says whether to look for another connection.
     fn not_opened(&self, error: &OpenError) -> bool;
 
@@ -67,6 +72,28 @@ pub(crate) enum Over {
     ByUs,
     /// It was ended for holding its connection up.
     Stalled,
+}
+
+/// A place that is kept, while the channel is on another connection.
+struct Kept(#[expect(dead_code, reason = "its drop is what counts")] Arc<dyn Slot>);
+
+impl Slot for Kept {
+    fn confirmed(&self) {}
+
+    fn overdue(&self) {}
+
+    fn not_opened(&self, _error: &OpenError) -> bool {
+        false
+    }
+
+    fn over(&self, _how: Over) {}
+}
+
+impl Claim {
+    /// For a channel that has a connection of its own: keeps the place, and tells nothing.
+    pub(crate) fn elsewhere(self) -> Self {
+        Self { slot: self.slot.map(|slot| Arc::new(Kept(slot)) as Arc<dyn Slot>), lineage: self.lineage }
+    }
 }
 
 impl Route {

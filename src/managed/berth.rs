@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use futures::future::BoxFuture;
 
 use super::address::Address;
-use super::grounds::gone;
+use super::grounds::{gone, next_up};
 use super::keeper::Order;
 use crate::error::ConnectionError;
 use crate::handle::ConnectionRef;
@@ -41,6 +41,10 @@ impl Place for Berth {
 
     fn gone(&self) -> BoxFuture<'static, ConnectionError> {
         Box::pin(gone(Arc::clone(&self.address.grounds)))
+    }
+
+    fn next_up(&self, lost: &ConnectionRef) -> BoxFuture<'static, ()> {
+        Box::pin(next_up(Arc::clone(&self.address.grounds), lost.clone()))
     }
 
     fn comes_back(&self) -> bool {

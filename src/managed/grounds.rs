@@ -114,10 +114,12 @@ impl Grounds {
         let inner = self.lock();
         let tally = inner.tally.clone();
         let up_for = tally.up_since.map(|since| since.elapsed());
+        // An attempt that was given up left its phase behind.
+        let phases = inner.phases.as_ref().filter(|_| !state.is_final());
         ManagedInfo {
             target: self.target.clone(),
             user: self.user.clone(),
-            phase: inner.phases.as_ref().map_or(Phase::Down, |phases| phases.borrow().phase),
+            phase: phases.map_or(Phase::Down, |phases| phases.borrow().phase),
             state,
             attempts: tally.attempts,
             connects: tally.connects,
@@ -267,5 +269,19 @@ pub(super) async fn gone(grounds: Arc<Grounds>) -> ConnectionError {
     match states.wait_for(|state| state.over().is_some()).await {
         Ok(state) => state.over().unwrap_or(ConnectionError::Closed),
         Err(_) => ConnectionError::Closed,
+    }
+}
+
+/// Waits until another connection than this one is up.
+pub(super) async fn next_up(grounds: Arc<Grounds>, lost: ConnectionRef) {
+    let mut states = grounds.states();
+    loop {
+        states.borrow_and_update();
+        if grounds.current().is_some_and(|current| !current.is_same(&lost)) {
+            return;
+        }
+        if states.changed().await.is_err() {
+            return std::future::pending().await;
+        }
     }
 }

@@ -52,6 +52,8 @@ pub(super) struct Account {
     pub(super) settling: usize,
     /// Channels that we have closed, whose processes the server may still count. Only a try can tell.
     pub(super) lingering: usize,
+    /// Those whose open the server has not answered in time, and may never answer.
+    overdue: usize,
     /// One more channel than there is room for is being tried, to find out.
     trying: bool,
     /// When that may be tried again, and after which pause once more.
@@ -79,6 +81,7 @@ impl Account {
             confirmed: 0,
             settling: 0,
             lingering: 0,
+            overdue: 0,
             trying: false,
             try_at: now,
             try_pause: FIRST_PAUSE,
@@ -187,6 +190,13 @@ impl Accounts {
 
     pub(super) fn down(&mut self, number: u64) {
         if let Some(account) = self.connections.get_mut(&number) {
+            account.live = false;
+        }
+    }
+
+    /// Who had a place on it says that it has ended. That may be old news.
+    pub(super) fn lost(&mut self, ticket: Ticket) {
+        if let Some(account) = self.of(ticket) {
             account.live = false;
         }
     }
@@ -380,6 +390,21 @@ impl Accounts {
             Verdict::Evict
         } else {
             Verdict::Tell
+        }
+    }
+
+    /// The server has not answered the open in time: its place is taken until it does. Says whether too few are left.
+    pub(super) fn overdue(&mut self, ticket: Ticket, now: Instant) -> Option<Eviction> {
+        let limit = self.limit(now);
+        let account = self.of(ticket).filter(|_| ticket.session)?;
+        account.overdue += 1;
+        (account.serving && account.overdue.saturating_mul(2) > limit).then_some(Eviction::Unanswered)
+    }
+
+    /// The server has answered after all, or will not any more.
+    pub(super) fn not_overdue(&mut self, ticket: Ticket) {
+        if let Some(account) = self.of(ticket).filter(|_| ticket.session) {
+            account.overdue = account.overdue.saturating_sub(1);
         }
     }
 

@@ -82,14 +82,17 @@ impl PoolConfig {
     }
 
     /// Sets how many channels with [`SlowConsumer::Isolate`](crate::config::SlowConsumer::Isolate) a host may have at a
-    /// time, each on a connection of its own. Others wait.
+    /// time, each on a connection of its own. Others wait, and are [bounded](Self::max_waiting) as those for a place are.
+    /// Supervised channels do not count: they hold a place on a shared connection, too.
     pub const fn max_isolated(mut self, channels: usize) -> Self {
         self.max_isolated = channels;
         self
     }
 
     /// Sets how many callers may wait for a place at a host. One more gets
-    /// [`QueueFull`](crate::error::OpenError::QueueFull). Supervised channels do not count.
+    /// [`QueueFull`](crate::error::OpenError::QueueFull). Supervised channels do not count, and neither do callers whose
+    /// channel a server has refused for their number: they were there before. Who comes first waits for the connection to
+    /// be made, so that 0 is good only for hosts that are connected.
     pub const fn max_waiting(mut self, callers: usize) -> Self {
         self.max_waiting = callers;
         self
@@ -116,7 +119,9 @@ impl PoolConfig {
     }
 
     /// Sets after how many channels in a row that its server did not open, for other reasons than their number, a
-    /// connection is evicted. One that has never had a channel is not: another would do no better.
+    /// connection is evicted. One that has never had a channel is not: another would do no better. Whatever is set here, a
+    /// connection is evicted when more than half of its places are taken by channels whose opens were not answered in
+    /// time: those stay taken until they are.
     pub const fn max_failed_opens(mut self, failures: u32) -> Self {
         self.max_failed_opens = failures;
         self

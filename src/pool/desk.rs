@@ -4,6 +4,7 @@
 //! takes time is done by one *warden* per connection, a task that is woken when there is something for it to do.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::accounts::{Accounts, Left, Ticket, Verdict};
 use super::config::PoolConfig;
@@ -19,6 +21,7 @@ use super::info::{Duty, Eviction, HostInfo, PoolCounters, PooledInfo};
 use super::isolated::Isolated;
 use super::key::Key;
 use super::lease::Lease;
+use super::meter::Meter;
 use super::queue::{Queue, Rank, Waiter, Want};
 use super::warden;
 use crate::client::{Client, Gate};
@@ -26,6 +29,7 @@ use crate::error::OpenError;
 use crate::handle::ConnectionRef;
 use crate::handle::route::{Way, Wish};
 use crate::managed::ManagedRef;
+use crate::metrics;
 use crate::observe::WatchList;
 
 /// What all hosts of a pool share.
@@ -36,9 +40,13 @@ pub(super) struct Common {
     pub(super) handshakes: Arc<Semaphore>,
     /// Ends when the pool is closed.
     pub(super) closing: CancellationToken,
+    /// How many hosts it has had.
+    pub(super) hosts: AtomicU64,
 }
 
 pub(super) struct Desk {
+    /// Which host of the pool it is.
+    pub(super) number: u64,
     pub(super) key: Key,
     pub(super) client: Client,
     pub(super) common: Arc<Common>,
@@ -49,6 +57,8 @@ pub(super) struct Desk {
     /// Where callers are; places may be given back elsewhere.
     runtime: OnceLock<Handle>,
     inner: Mutex<Inner>,
+    /// Locked before `inner`, never after it: a recorder is user code.
+    meter: Mutex<Meter>,
 }
 
 struct Inner {
@@ -94,7 +104,8 @@ pub(super) struct Question {
 /// What comes next at a desk.
 enum Step {
     Give(Waiter, Way),
-    Begin(u64, Arc<Notify>),
+    /// The end of the pool waits for it from now on.
+    Begin(u64, Arc<Notify>, TaskTrackerToken),
     Nothing,
 }
 
@@ -118,6 +129,7 @@ impl Desk {
         };
         let client = Client::new(client.config().clone().gated(gate));
         Arc::new(Self {
+            number: common.hosts.fetch_add(1, Ordering::Relaxed),
             isolated: Isolated::new(&client, config.max_isolated),
             watched: WatchList::default(),
             client,
@@ -126,6 +138,7 @@ impl Desk {
             handshakes,
             runtime: OnceLock::new(),
             inner: Mutex::new(inner),
+            meter: Mutex::default(),
         })
     }
 
@@ -135,6 +148,7 @@ impl Desk {
 
     pub(super) fn count(&self, change: impl FnOnce(&mut PoolCounters)) {
         change(&mut self.lock().counters);
+        self.tell_metrics();
     }
 
     // ---- for callers ----------------------------------------------------------------------------
@@ -152,23 +166,25 @@ impl Desk {
             if wish.isolated {
                 return self.own_way().await;
             }
-            let given = self.queue_up(Rank::Caller(wish.since), want)?;
+            let given = self.queue_up(Rank::Caller(wish.since), want, !wish.again)?;
             given.await.unwrap_or(Err(OpenError::PoolClosed))
         };
         match until {
             None => found.await,
             Some(until) => tokio::time::timeout_at(until, found).await.unwrap_or_else(|_| {
                 self.count(|counters| counters.timed_out += 1);
-                Err(OpenError::NoTurn { after: limit, why: self.describe().into() })
+                let why = if wish.isolated { self.isolated.describe() } else { self.describe() };
+                Err(OpenError::NoTurn { after: limit, why: why.into() })
             }),
         }
     }
 
-    /// Joins the queue. Whoever drops the receiver leaves it.
+    /// Joins the queue, if it has a bound only if there is room. Whoever drops the receiver leaves it.
     pub(super) fn queue_up(
         self: &Arc<Self>,
         rank: Rank,
         want: Want,
+        bounded: bool,
     ) -> Result<oneshot::Receiver<Result<Way, OpenError>>, OpenError> {
         let _ = self.runtime.set(Handle::current());
         let (give, given) = oneshot::channel();
@@ -182,7 +198,7 @@ impl Desk {
         self.serve();
         // Who could not be served at once needs room in the queue.
         let mut inner = self.lock();
-        if matches!(rank, Rank::Caller(_)) && inner.queue.callers(bound) > bound && given.is_empty() {
+        if bounded && inner.queue.callers(bound) > bound && given.is_empty() {
             inner.counters.turned_away += 1;
             return Err(OpenError::QueueFull { bound });
         }
@@ -195,9 +211,24 @@ impl Desk {
             match self.next_step() {
                 // One that was not taken comes back by being dropped.
                 Step::Give(waiter, way) => drop(waiter.give.send(Ok(way))),
-                Step::Begin(number, wake) => self.begin(number, wake),
-                Step::Nothing => return,
+                Step::Begin(number, wake, begun) => {
+                    self.begin(number, wake);
+                    drop(begun);
+                }
+                Step::Nothing => break,
             }
+        }
+        self.tell_metrics();
+    }
+
+    fn tell_metrics(&self) {
+        if metrics::is_on() {
+            let mut meter = self.meter.lock().unwrap_or_else(PoisonError::into_inner);
+            let (counters, waiting) = {
+                let mut inner = self.lock();
+                (inner.counters, inner.queue.len())
+            };
+            meter.tell(&counters, waiting);
         }
     }
 
@@ -212,12 +243,21 @@ impl Desk {
         }
         let ticket = inner.accounts.take(session, now);
         let ticket = ticket.or_else(|| if session { inner.accounts.attempt(now) } else { None });
+        let (ticket, waiter) = match ticket {
+            Some(ticket) => (Some(ticket), inner.queue.pop()),
+            // Who wants no session needs no place: it is not to wait for one behind those who do.
+            None if session && inner.queue.has_other() => match inner.accounts.take(false, now) {
+                Some(ticket) => (Some(ticket), inner.queue.pop_other()),
+                None => (None, None),
+            },
+            None => (None, None),
+        };
         if let Some(ticket) = ticket {
             let live = inner.connections.get(&ticket.number).and_then(|pooled| pooled.live.clone());
-            match (live, inner.queue.pop()) {
+            match (live, waiter) {
                 (Some(connection), Some(waiter)) => {
                     inner.counters.granted += 1;
-                    let lease = Lease::new(Arc::clone(self), ticket, want);
+                    let lease = Lease::new(Arc::clone(self), ticket, waiter.want);
                     return Step::Give(waiter, Way::shared(connection).with_slot(Arc::new(lease)));
                 }
                 _ => inner.accounts.release(ticket, Left::Nothing, now),
@@ -250,7 +290,7 @@ impl Desk {
             wake: Arc::clone(&wake),
         };
         inner.connections.insert(number, pooled);
-        Step::Begin(number, wake)
+        Step::Begin(number, wake, self.common.tracker.token())
     }
 
     fn begin(self: &Arc<Self>, number: u64, wake: Arc<Notify>) {
@@ -303,9 +343,9 @@ impl Desk {
             }
             OpenError::TooManyChannels { .. } => inner.accounts.refused(ticket, Instant::now()),
             OpenError::Timeout { .. } => inner.accounts.not_opened(ticket),
-            // It has ended, or is being closed, and the warden has not heard of it yet.
+            // It has ended, or is being closed, and the warden has not heard of it yet; or the caller has not for long.
             OpenError::Draining | OpenError::Connection(_) => {
-                inner.accounts.down(ticket.number);
+                inner.accounts.lost(ticket);
                 Verdict::Again
             }
             _ => Verdict::Tell,
@@ -328,6 +368,17 @@ impl Desk {
             self.serve();
         }
         again
+    }
+
+    pub(super) fn overdue(&self, ticket: Ticket) {
+        let mut inner = self.lock();
+        if let Some(why) = inner.accounts.overdue(ticket, Instant::now()) {
+            inner.leave(ticket.number, Duty::Evicted(why), self.common.config.drain);
+        }
+    }
+
+    pub(super) fn not_overdue(&self, ticket: Ticket) {
+        self.lock().accounts.not_overdue(ticket);
     }
 
     pub(super) fn stalled(&self, ticket: Ticket) {
@@ -575,6 +626,7 @@ impl Desk {
             limit: inner.accounts.limit(now),
             learned: inner.accounts.learned(),
             waiting,
+            waiting_isolated: self.isolated.waiting(),
             supervised: inner.supervised,
             isolated: self.isolated.len(),
             handshakes: permits.saturating_sub(self.handshakes.available_permits()),

@@ -136,7 +136,7 @@ impl Host {
     /// # Errors
     /// There is none in time; the pool is closed.
     pub async fn connection(&self) -> Result<PooledConnection, OpenError> {
-        let wish = Wish { session: false, isolated: false, since: Instant::now() };
+        let wish = Wish { session: false, isolated: false, since: Instant::now(), again: false };
         let way = self.desk.wanted(wish, Want::Connection).await?;
         Ok(PooledConnection { connection: way.connection, _place: way.claim.slot })
     }

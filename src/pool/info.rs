@@ -12,6 +12,8 @@ pub enum Eviction {
     Stalls,
     /// Its server did not open too many channels in a row.
     FailedOpens,
+    /// More than half of its places are taken by channels whose opens its server has not answered in time.
+    Unanswered,
     /// It has nothing but places of processes that nobody waits for any more, and that have not ended.
     Lingering,
     /// A supervised channel was restarted too often, and wanted the connection ended then.
@@ -23,6 +25,7 @@ impl fmt::Display for Eviction {
         f.write_str(match self {
             Self::Stalls => "too many channels have stalled",
             Self::FailedOpens => "too many channels in a row were not opened",
+            Self::Unanswered => "more than half of its places wait for answers that do not come",
             Self::Lingering => "processes that nobody waits for have all of its places",
             Self::Escalated => "a supervised channel was restarted too often",
         })
@@ -70,6 +73,22 @@ pub struct PoolCounters {
 }
 
 impl PoolCounters {
+    /// Each with its name.
+    pub(super) const fn each(&self) -> [(&'static str, u64); 10] {
+        [
+            ("granted", self.granted),
+            ("isolated", self.isolated),
+            ("put_back", self.put_back),
+            ("not_opened", self.not_opened),
+            ("turned_away", self.turned_away),
+            ("timed_out", self.timed_out),
+            ("connections", self.connections),
+            ("failed", self.failed),
+            ("evictions", self.evictions),
+            ("idled", self.idled),
+        ]
+    }
+
     pub(super) const fn add(&mut self, other: &Self) {
         self.granted += other.granted;
         self.isolated += other.isolated;
@@ -124,6 +143,8 @@ pub struct HostInfo {
     pub learned: Option<usize>,
     /// How many wait for a place.
     pub waiting: usize,
+    /// How many wait until they may have a connection of their own.
+    pub waiting_isolated: usize,
     /// Supervised channels that are not over.
     pub supervised: usize,
     /// Channels on connections of their own, the making of those included.

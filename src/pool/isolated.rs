@@ -1,6 +1,7 @@
 //! Channels that have a connection of their own: how many there are, and those connections, so that they can be ended.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub(super) struct Isolated {
     streams: Streams,
     permits: Arc<Semaphore>,
     most: usize,
+    /// Those who wait for a permit.
+    waiting: AtomicUsize,
     connections: Mutex<Connections>,
 }
 
@@ -35,7 +38,8 @@ impl Isolated {
     pub(super) fn new(client: &Client, most: usize) -> Self {
         let most = most.min(Semaphore::MAX_PERMITS);
         let (client, streams) = client.apart();
-        Self { client, streams, permits: Arc::new(Semaphore::new(most)), most, connections: Mutex::default() }
+        let permits = Arc::new(Semaphore::new(most));
+        Self { client, streams, permits, most, waiting: AtomicUsize::new(0), connections: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Connections> {
@@ -44,6 +48,30 @@ impl Isolated {
 
     pub(super) fn len(&self) -> usize {
         self.most.saturating_sub(self.permits.available_permits())
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// What those who wait are waiting for, in words.
+    pub(super) fn describe(&self) -> String {
+        format!("{} of {} isolated channels are there or being made", self.len(), self.most)
+    }
+
+    /// Waits until there may be one more. Not more than so many wait.
+    async fn permit(&self, bound: usize) -> Result<OwnedSemaphorePermit, OpenError> {
+        let permits = Arc::clone(&self.permits);
+        // There are none while others wait: those get them first.
+        if let Ok(permit) = Arc::clone(&permits).try_acquire_owned() {
+            return Ok(permit);
+        }
+        let one_more = |waiting: usize| (waiting < bound).then_some(waiting + 1);
+        if self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_err() {
+            return Err(OpenError::QueueFull { bound });
+        }
+        let _waits = Waits(&self.waiting);
+        permits.acquire_owned().await.map_err(|_| OpenError::PoolClosed)
     }
 
     fn enter(&self, connection: ConnectionRef) -> u64 {
@@ -86,13 +114,23 @@ impl Isolated {
     }
 }
 
+/// One who waits.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Desk {
     /// Makes a connection for one channel alone.
     pub(super) async fn own_way(self: &Arc<Self>) -> Result<Way, OpenError> {
         let closing = &self.common.closing;
         let making = async {
-            let permits = Arc::clone(&self.isolated.permits);
-            let permit = permits.acquire_owned().await.map_err(|_| OpenError::PoolClosed)?;
+            let permit = self.isolated.permit(self.common.config.max_waiting).await.inspect_err(|_| {
+                self.count(|counters| counters.turned_away += 1);
+            })?;
             let made = self.isolated.client.connect().await;
             made.map(|connection| (connection, permit)).map_err(|e| OpenError::Isolate(e.to_string().into()))
         };
@@ -125,6 +163,8 @@ struct OwnLease {
 
 impl Slot for OwnLease {
     fn confirmed(&self) {}
+
+    fn overdue(&self) {}
 
     fn not_opened(&self, _error: &OpenError) -> bool {
         self.desk.count(|counters| counters.not_opened += 1);

@@ -17,6 +17,8 @@ pub(super) struct Lease {
     ticket: Ticket,
     confirmed: AtomicBool,
     refused: AtomicBool,
+    /// The peer has not answered in time.
+    overdue: AtomicBool,
     /// The peer has closed the channel first.
     peer_closed: AtomicBool,
     /// The end of the pool waits for channels.
@@ -31,8 +33,15 @@ impl Lease {
             ticket,
             confirmed: AtomicBool::new(false),
             refused: AtomicBool::new(false),
+            overdue: AtomicBool::new(false),
             peer_closed: AtomicBool::new(false),
             _token: token,
+        }
+    }
+
+    fn not_overdue(&self) {
+        if self.overdue.swap(false, Ordering::AcqRel) {
+            self.desk.not_overdue(self.ticket);
         }
     }
 }
@@ -40,7 +49,13 @@ impl Lease {
 impl Slot for Lease {
     fn confirmed(&self) {
         self.confirmed.store(true, Ordering::Release);
+        self.not_overdue();
         self.desk.confirmed(self.ticket);
+    }
+
+    fn overdue(&self) {
+        self.overdue.store(true, Ordering::Release);
+        self.desk.overdue(self.ticket);
     }
 
     fn not_opened(&self, error: &OpenError) -> bool {
@@ -62,6 +77,7 @@ impl Slot for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        self.not_overdue();
         if self.refused.load(Ordering::Acquire) {
             return;
         }

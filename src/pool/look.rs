@@ -1,22 +1,28 @@
 //! A pool, its hosts, their connections and channels, as a tree.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
+use ractor::ActorId;
 
 use super::desk::Desk;
 use super::info::{Duty, HostInfo, PoolInfo, PooledInfo};
 use super::pool_ref::Pool;
 use crate::managed::ManagedRef;
-use crate::observe::{BYTES_IN, BYTES_OUT, Family, NodeKind, Observe, Tree};
+use crate::observe::{BYTES_IN, BYTES_OUT, ChannelInfo, Family, NodeKind, Observe, Tree};
 
 impl HostInfo {
     /// Why callers wait, if any do.
     #[must_use]
     pub fn why_stuck(&self) -> Vec<String> {
+        let own = (self.waiting_isolated > 0).then(|| {
+            let (waiting, isolated) = (self.waiting_isolated, self.isolated);
+            format!("{waiting} wait for connections of their own: {isolated} are there, which is the most")
+        });
         if self.waiting == 0 {
-            return Vec::new();
+            return own.into_iter().collect();
         }
         let serving = self.connections.iter().filter(|pooled| pooled.duty == Duty::Serving);
         let up = |pooled: &&PooledInfo| pooled.managed.as_ref().is_some_and(|managed| managed.state.is_up());
@@ -29,6 +35,7 @@ impl HostInfo {
             up.len(),
             coming.len(),
         )];
+        why.extend(own);
         why.extend(coming.iter().filter_map(|pooled| pooled.managed.as_ref()).flat_map(|m| m.why_stuck()));
         why
     }
@@ -49,6 +56,7 @@ impl From<&HostInfo> for Tree {
             .count("waiting", info.waiting as u64)
             .count("supervised channels", info.supervised as u64)
             .count("isolated channels", info.isolated as u64)
+            .count("waiting to be isolated", info.waiting_isolated as u64)
             .count("handshakes", info.handshakes as u64)
             .count("places given", info.counters.granted)
             .count("put back", info.counters.put_back)
@@ -99,21 +107,27 @@ impl Observe for Pool {
 
 async fn host(info: &HostInfo, desk: &Desk) -> Tree {
     let watched = desk.watched.all();
+    let supervisors: HashSet<ActorId> = watched.iter().map(|channel| channel.supervisor()).collect();
     let connections = join_all(desk.managed().into_iter().map(|(number, managed)| {
         let duty = info.connections.iter().find(|pooled| pooled.number == number).map(|pooled| pooled.duty);
-        let watched = &watched;
-        async move { connection(number, duty, &managed, watched).await }
+        let supervisors = &supervisors;
+        async move { connection(number, duty, &managed, supervisors).await }
     }))
     .await;
-    Tree::from(info).children(connections).children(Family::of(&watched, &[]).supervised)
+    let (connections, channels): (Vec<_>, Vec<_>) = connections.into_iter().unzip();
+    let channels: Vec<_> = channels.into_iter().flatten().collect();
+    let mut node = Tree::from(info);
+    node.id = desk.number.to_string();
+    node.children(connections).children(Family::of(&watched, &channels).supervised)
 }
 
+/// A connection with the channels that nobody supervises, and the others.
 async fn connection(
     number: u64,
     duty: Option<Duty>,
     managed: &ManagedRef,
-    watched: &[Arc<dyn crate::observe::Watched>],
-) -> Tree {
+    supervisors: &HashSet<ActorId>,
+) -> (Tree, Vec<ChannelInfo>) {
     let keeper = managed.keeper();
     let mut node = Tree::from(&managed.info()).count("number", number).actor(Some(keeper.clone()));
     node.id = keeper.get_id().to_string();
@@ -123,8 +137,12 @@ async fn connection(
         Some(Duty::Idle) => node.state = format!("{}; idle, being closed", node.state),
         Some(Duty::Closing) => node.state = format!("{}; being closed", node.state),
     }
-    let Some(connection) = managed.current() else { return node };
-    let (there, family) = connection.look(watched).await;
+    let Some(connection) = managed.current() else { return (node, Vec::new()) };
+    let (there, channels) = connection.look_at().await;
     let (bytes_in, bytes_out) = (there.bytes_in(), there.bytes_out());
-    node.bytes(BYTES_IN, bytes_in).bytes(BYTES_OUT, bytes_out).children([there.children(family.free)])
+    let of_ours =
+        |info: &ChannelInfo| info.supervised.is_some_and(|lineage| supervisors.contains(&lineage.supervisor));
+    let (supervised, free): (Vec<_>, Vec<_>) = channels.into_iter().partition(of_ours);
+    let there = there.children(free.iter().map(Tree::from));
+    (node.bytes(BYTES_IN, bytes_in).bytes(BYTES_OUT, bytes_out).children([there]), supervised)
 }

@@ -22,7 +22,8 @@
 //!
 //! # In what order
 //! First come, first served, per host. Who goes away gives its turn to the next. Supervised channels that come back go
-//! first, in the order of their declaration.
+//! first, in the order of their declaration. Channels that are no sessions need a connection and no place: they do not
+//! wait for those that do.
 //!
 //! # What is never done
 //! No command is started twice. A channel is asked for again elsewhere only if its behaviour has not run: nothing was
@@ -52,6 +53,7 @@ mod isolated;
 mod key;
 mod lease;
 mod look;
+mod meter;
 mod place;
 mod pool_ref;
 mod queue;

@@ -44,7 +44,7 @@ impl Drop for Spot {
 
 impl Place for Spot {
     fn admit(&self) -> Admission {
-        let given = match self.desk.queue_up(Rank::Supervised(self.number), self.want) {
+        let given = match self.desk.queue_up(Rank::Supervised(self.number), self.want, false) {
             Ok(given) => given,
             Err(error) => return Admission::Never(lasting(error)),
         };
@@ -72,6 +72,11 @@ impl Place for Spot {
                 () = closing.cancelled() => ConnectionError::Closed,
             }
         })
+    }
+
+    /// The pool makes one when it is asked for.
+    fn next_up(&self, _lost: &ConnectionRef) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
     }
 
     fn comes_back(&self) -> bool {

@@ -83,28 +83,32 @@ impl Address {
         if let Some(desk) = hosts.desks.get(&key) {
             return Arc::clone(desk);
         }
-        if hosts.desks.len() >= hosts.sweep_at {
-            hosts.sweep();
-        }
+        let unused = if hosts.desks.len() >= hosts.sweep_at { hosts.sweep() } else { Vec::new() };
         let desk = Desk::new(key.clone(), client, Arc::clone(&self.common));
         hosts.desks.insert(key, Arc::clone(&desk));
+        drop(hosts);
+        // With them go configurations, and what users have put into those.
+        drop(unused);
         desk
     }
 }
 
 impl Hosts {
     /// Forgets hosts that have no connection and that nobody holds.
-    fn sweep(&mut self) {
+    fn sweep(&mut self) -> Vec<Arc<Desk>> {
+        let mut unused = Vec::new();
         let Self { desks, counters, sweep_at } = self;
         desks.retain(|_, desk| {
             // Others get one from here only, and the lock is held.
             let needed = Arc::strong_count(desk) > 1 || !desk.is_unused();
             if !needed {
                 counters.add(&desk.counters());
+                unused.push(Arc::clone(desk));
             }
             needed
         });
         *sweep_at = desks.len().saturating_mul(2).max(64);
+        unused
     }
 }
 
@@ -120,6 +124,7 @@ impl Pool {
             tracker: TaskTracker::new(),
             handshakes: Arc::new(Semaphore::new(permits)),
             closing: CancellationToken::new(),
+            hosts: AtomicU64::new(0),
             config,
         };
         let hosts = Mutex::new(Hosts::default());
@@ -188,7 +193,8 @@ impl Pool {
 
     /// Closes the pool now: callers that wait get [`PoolClosed`](crate::error::OpenError::PoolClosed), and so does
     /// everybody who comes later; all connections are [closed](crate::ConnectionRef::close). Returns when nothing is
-    /// left of it: no task, no actor, no socket; at the latest after the clients' close timeout. Idempotent.
+    /// left of it: no task, no actor, no socket; after the clients' close timeout at the latest, unless something is stuck
+    /// that cannot be closed: that is killed 5 s later. Idempotent.
     ///
     /// # Cancel safety
     /// It goes on when the future is dropped.

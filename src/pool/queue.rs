@@ -31,6 +31,12 @@ pub(super) struct Waiter {
     pub(super) give: oneshot::Sender<Result<Way, OpenError>>,
 }
 
+impl Waiter {
+    fn is_other(&self) -> bool {
+        self.want != Want::Session && !self.give.is_closed()
+    }
+}
+
 /// Where somebody stands. Supervised channels come first, in the order of their declaration: they were there before.
 /// Callers follow in the order they came, also those who got a place where there was none after all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,6 +85,17 @@ impl Queue {
 
     pub(super) fn pop(&mut self) -> Option<Waiter> {
         self.waiters.pop_first().map(|(_, waiter)| waiter)
+    }
+
+    /// Whether somebody waits who wants no session.
+    pub(super) fn has_other(&self) -> bool {
+        self.waiters.values().any(Waiter::is_other)
+    }
+
+    /// The first who wants no session.
+    pub(super) fn pop_other(&mut self) -> Option<Waiter> {
+        let place = self.waiters.iter().find(|(_, waiter)| waiter.is_other()).map(|(place, _)| *place)?;
+        self.waiters.remove(&place)
     }
 
     /// Everybody, in order.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::spec::{Escalation, Incarnation};
 use super::state::{IncarnationEnd, SupervisedState};
 use crate::error::{ConfigError, ConnectionError};
-use crate::supervision::{Decision, RestartBook, RestartPolicy};
+use crate::supervision::{Decision, Restart, RestartBook, RestartPolicy};
 
 /// What is to be done after an end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,12 +89,14 @@ impl Course {
         }
     }
 
-    /// The incarnation is up.
-    pub(super) fn up(&mut self, now: Instant) {
-        if !self.state.is_final() {
+    /// The incarnation is up. False when its connection was gone by then, or nobody wants it any more.
+    pub(super) fn up(&mut self, now: Instant) -> bool {
+        let starting = matches!(self.state, SupervisedState::Starting { .. });
+        if starting {
             self.book.on_up(now.into_std());
             self.state = SupervisedState::Up { incarnation: self.incarnation };
         }
+        starting
     }
 
     /// The incarnation has stalled: its next ones get a connection of their own, if there can be one.
@@ -113,8 +115,14 @@ impl Course {
         let lost = if self.isolated { None } else { end.connection_error() };
         match lost {
             Some(error) => self.connection_lost(error, now),
-            // The connection went first, and took the channel along.
-            None if matches!(self.state, SupervisedState::Waiting) => self.interrupted(now),
+            // The connection went first, and took the channel along: unless what had arrived was all that it wanted.
+            None if matches!(self.state, SupervisedState::Waiting) => {
+                if end.is_own_wish() && self.terms.policy.restart_type() != Restart::Permanent {
+                    self.state = SupervisedState::Ended(end);
+                    return Then::Nothing;
+                }
+                self.interrupted(now)
+            }
             None if end.is_hopeless() => {
                 self.state = SupervisedState::Ended(end);
                 Then::Nothing

@@ -26,12 +26,17 @@ pub(super) struct Door<C: ClientChannel> {
 
 struct Inner<C: ClientChannel> {
     channel: Option<ChannelRef<C>>,
+    /// The connection of the last incarnation is gone, and it is still at what arrived before.
+    lingering: Option<Lingering<C>>,
     /// What the last incarnation ran.
     command: Option<Arc<str>>,
     waiting: VecDeque<C::Msg>,
     over: bool,
     facts: Facts,
 }
+
+/// Its address, unless it was not up yet.
+struct Lingering<C: ClientChannel>(Option<ChannelRef<C>>);
 
 #[derive(Default)]
 struct Facts {
@@ -55,6 +60,7 @@ impl<C: ClientChannel> Door<C> {
     pub(super) fn new(bound: usize, state: SupervisedState, place: Weak<dyn Place>) -> Self {
         let inner = Inner {
             channel: None,
+            lingering: None,
             command: None,
             waiting: VecDeque::new(),
             over: false,
@@ -120,11 +126,18 @@ impl<C: ClientChannel> Door<C> {
 
     pub(super) fn info(&self, supervisor: ActorCell) -> SupervisedInfo {
         let state = self.state();
-        let waits_for = match state {
-            SupervisedState::Waiting => self.place.upgrade().and_then(|place| place.waits_for()),
-            _ => None,
-        };
+        let waits = matches!(state, SupervisedState::Waiting);
+        let waits_for_place = self.place.upgrade().filter(|_| waits).and_then(|place| place.waits_for());
         let inner = self.lock();
+        let lingers = waits && inner.lingering.is_some();
+        let waits_for = if lingers {
+            let number = inner.facts.incarnation;
+            Some(format!(
+                "the end of incarnation {number}, which is at what came before its connection was lost"
+            ))
+        } else {
+            waits_for_place
+        };
         SupervisedInfo {
             behaviour: std::any::type_name::<C>(),
             supervisor,
@@ -170,18 +183,30 @@ impl<C: ClientChannel> Door<C> {
     /// The incarnation is down.
     pub(super) fn shut(&self) {
         let mut inner = self.lock();
-        let channel = inner.channel.take();
+        let (channel, lingering) = (inner.channel.take(), inner.lingering.take());
         let command = channel.as_ref().and_then(|channel| channel.command());
         inner.command = command.or(inner.command.take());
         drop(inner);
-        drop(channel);
+        drop((channel, lingering));
+    }
+
+    /// The incarnation takes no messages any more, and has not ended.
+    pub(super) fn lingers(&self, channel: Option<ChannelRef<C>>) {
+        self.lock().lingering = Some(Lingering(channel));
+    }
+
+    /// The incarnation that has not ended, for those who look.
+    pub(super) fn present(&self) -> Option<ChannelRef<C>> {
+        let inner = self.lock();
+        let lingering = || inner.lingering.as_ref().and_then(|lingering| lingering.0.as_ref());
+        inner.channel.as_ref().or_else(lingering).cloned()
     }
 
     /// Nothing is taken any more; what waits is dropped.
     pub(super) fn brick_up(&self) {
         let mut inner = self.lock();
         inner.over = true;
-        let rest = (inner.channel.take(), std::mem::take(&mut inner.waiting));
+        let rest = (inner.channel.take(), inner.lingering.take(), std::mem::take(&mut inner.waiting));
         drop(inner);
         drop(rest);
     }

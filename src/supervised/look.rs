@@ -79,13 +79,14 @@ impl<C: ClientChannel> Watched for Address<C> {
     }
 
     fn channel(&self) -> Option<ChannelInfo> {
-        self.door.channel().ok().map(|channel| channel.info())
+        self.door.present().map(|channel| channel.info())
     }
 }
 
 /// # Looking in
 impl<C: ClientChannel> SupervisedRef<C> {
-    /// The supervised channel, and the channel of the incarnation that is up. Answered without asking an actor.
+    /// The supervised channel, and the channel of the incarnation that is up, or still at what came before its connection
+    /// was lost. Answered without asking an actor.
     #[must_use]
     pub fn tree(&self) -> Tree {
         let channel = Watched::channel(&*self.address);

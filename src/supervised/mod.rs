@@ -22,7 +22,8 @@
 //!
 //! The next incarnation starts when the last one's actor has ended. It may take its time for what had arrived; but when
 //! its channel was cut off on our side, as one that stalled is, it has the close timeout for the callback that is under
-//! way and `terminate`, and is killed then.
+//! way and `terminate`, and is killed then. When its connection was lost and the next one is up, each callback has
+//! [`ChannelSpec::stuck_limit`].
 //!
 //! # Who stops it
 //! [`SupervisedRef::stop`], which wins over everything: a pause, an open under way, a restart that is due.
@@ -32,7 +33,9 @@
 //! When the connection is lost or closed, supervision ends in [`SupervisedState::Down`]: there is nothing left
 //! to restart a channel on. A connection that is shut down restarts nothing and waits for supervised channels
 //! as for all others. On a [managed connection](crate::managed) the channel waits instead, and comes back with the
-//! next connection; the end of a connection is no failure of the channel, and does not count for its intensity.
+//! next connection; the end of a connection is no failure of the channel, and does not count for its intensity. So it
+//! does whatever its restart type is; but a behaviour that ended itself ([`Next::Stop`](crate::Next)) at what had
+//! arrived before the loss has ended: only a `Permanent` one comes back then.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -87,4 +90,5 @@ pub use state::{IncarnationEnd, SupervisedInfo, SupervisedState};
 pub use supervised_ref::SupervisedRef;
 
 pub(crate) use place::{Admission, Admitted, Place, Turn};
+pub(crate) use step::panic_text;
 pub(crate) use supervised_ref::supervise;

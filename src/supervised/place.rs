@@ -27,6 +27,9 @@ pub(crate) trait Place: Send + Sync + 'static {
     /// Waits until there will be no connection any more.
     fn gone(&self) -> BoxFuture<'static, ConnectionError>;
 
+    /// Waits until there is another connection than this one, which was lost.
+    fn next_up(&self, lost: &ConnectionRef) -> BoxFuture<'static, ()>;
+
     /// Whether another connection may follow when one is lost.
     fn comes_back(&self) -> bool;
 
@@ -73,6 +76,10 @@ impl Place for ConnectionRef {
     fn gone(&self) -> BoxFuture<'static, ConnectionError> {
         let connection = self.clone();
         async move { connection.closed().await }.boxed()
+    }
+
+    fn next_up(&self, _lost: &ConnectionRef) -> BoxFuture<'static, ()> {
+        std::future::pending().boxed()
     }
 
     fn comes_back(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::state::IncarnationEnd;
 use crate::behaviour::ClientChannel;
@@ -50,6 +51,7 @@ pub(super) type Factory<C> = Arc<dyn Fn(Incarnation) -> C + Send + Sync>;
 /// | `queue` | 0: what is cast while nothing is up is refused |
 /// | `on_give_up` | [`Escalation::Channel`] |
 /// | `isolate_stalled` | yes |
+/// | `stuck_limit` | 60 s |
 ///
 /// What to ask of the peer (`exec`, `shell`, `subsystem`) is the business of the behaviour's `init`, which runs
 /// anew each time.
@@ -62,6 +64,7 @@ pub struct ChannelSpec<C: ClientChannel> {
     pub(super) queue: usize,
     pub(super) on_give_up: Escalation,
     pub(super) isolate_stalled: bool,
+    pub(super) stuck_limit: Duration,
 }
 
 impl<C: ClientChannel> Clone for ChannelSpec<C> {
@@ -74,6 +77,7 @@ impl<C: ClientChannel> Clone for ChannelSpec<C> {
             queue: self.queue,
             on_give_up: self.on_give_up,
             isolate_stalled: self.isolate_stalled,
+            stuck_limit: self.stuck_limit,
         }
     }
 }
@@ -88,6 +92,7 @@ impl<C: ClientChannel> fmt::Debug for ChannelSpec<C> {
             .field("queue", &self.queue)
             .field("on_give_up", &self.on_give_up)
             .field("isolate_stalled", &self.isolate_stalled)
+            .field("stuck_limit", &self.stuck_limit)
             .finish_non_exhaustive()
     }
 }
@@ -105,6 +110,7 @@ impl<C: ClientChannel> ChannelSpec<C> {
             queue: 0,
             on_give_up: Escalation::default(),
             isolate_stalled: true,
+            stuck_limit: Duration::from_secs(60),
         }
     }
 
@@ -148,6 +154,17 @@ impl<C: ClientChannel> ChannelSpec<C> {
         self
     }
 
+    /// Sets how long one callback may go on when the incarnation is to end: because it is [stopped](super::SupervisedRef::stop),
+    /// or because its connection was lost and the next one is up (a pool always has a next one). Then the actor is
+    /// killed, without `terminate`: one that is stuck would keep its channel, or the next incarnation, for ever.
+    ///
+    /// Each callback has that time: who handles what had arrived before the loss, event by event, has all the time it
+    /// needs. [`Duration::MAX`]: for ever.
+    pub const fn stuck_limit(mut self, limit: Duration) -> Self {
+        self.stuck_limit = limit;
+        self
+    }
+
     /// Whether a `session` channel is opened.
     pub(crate) const fn is_session(&self) -> bool {
         matches!(self.request, OpenRequest::Session)
@@ -159,6 +176,10 @@ impl<C: ClientChannel> ChannelSpec<C> {
     /// Names the first value that cannot work, and the way out.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.policy.check()?;
+        if self.stuck_limit.is_zero() {
+            let fix = "give the longest time that one callback may take, or `Duration::MAX`";
+            return Err(ConfigError::new("stuck_limit", "is 0, so that every callback is too long", fix));
+        }
         self.options.check()
     }
 }

@@ -35,6 +35,11 @@ impl IncarnationEnd {
         matches!(self, Self::Stopped(reason) if reason.is_normal())
     }
 
+    /// Whether the behaviour has ended itself, which it does before it hears of the channel's end.
+    pub(super) const fn is_own_wish(&self) -> bool {
+        matches!(self, Self::Stopped(StopReason::Normal | StopReason::Because(_)))
+    }
+
     /// The end of the connection, if that is the reason.
     pub(super) fn connection_error(&self) -> Option<ConnectionError> {
         match self {

@@ -209,7 +209,8 @@ impl<C: ClientChannel> SupervisedRef<C> {
     }
 
     /// Stops the channel and its supervision, whatever it is doing: `terminate` runs, the channel is closed, a
-    /// pause ends, a channel that is confirmed later is closed. Messages are refused from now on. Returns at
+    /// pause ends, a channel that is confirmed later is closed. A behaviour that is stuck in a callback is killed
+    /// after [`ChannelSpec::stuck_limit`]. Messages are refused from now on. Returns at
     /// once. Idempotent; a state that is final already stays as it is.
     pub fn stop(&self) {
         self.address.door.brick_up();

@@ -15,7 +15,7 @@ use super::door::Door;
 use super::place::{Admission, Admitted, Place, Turn};
 use super::spec::ChannelSpec;
 use super::state::{IncarnationEnd, SupervisedState};
-use super::step::{Held, Report, Reporter, open, pause, wait};
+use super::step::{Held, Prospects, Report, Reporter, open, pause, wait};
 use crate::behaviour::ClientChannel;
 use crate::config::SlowConsumer;
 use crate::error::{ConfigError, ConnectionError};
@@ -113,7 +113,7 @@ impl<C: ClientChannel> Actor for SupervisorActor<C> {
             Order::Report { what, .. } => match what {
                 Report::Admitted(admitted) => supervisor.begin(&myself, admitted),
                 Report::Up(held) => supervisor.up(held),
-                Report::Away(error) => supervisor.away(error),
+                Report::Away { error, ended } => supervisor.away(error, ended),
                 Report::Ended(end) => supervisor.ended(&myself, end),
                 Report::PauseOver => supervisor.enter(&myself),
                 Report::Gone(error) => supervisor.gone(error),
@@ -169,22 +169,29 @@ impl<C: ClientChannel> Supervisor<C> {
         if self.course.is_isolated() {
             spec.options.slow_consumer = SlowConsumer::Isolate;
         }
-        let gone = (self.place.comes_back(), self.place.gone());
-        self.next_step(myself, |reporter| open(spec, way, gone, (incarnation, lineage), reporter));
+        let place = Prospects {
+            comes_back: self.place.comes_back(),
+            gone: self.place.gone(),
+            next_up: self.place.next_up(&way.connection),
+        };
+        self.next_step(myself, |reporter| open(spec, way, place, (incarnation, lineage), reporter));
         self.door.publish(&self.course);
     }
 
     fn up(&mut self, held: Held<C>) {
-        let Some(channel) = held.0.clone() else { return };
+        let Some(channel) = held.channel() else { return };
         self.channel = Some(held);
-        self.course.up(Instant::now());
-        self.door.open(channel);
+        if self.course.up(Instant::now()) {
+            self.door.open(channel);
+        } else {
+            self.door.lingers(Some(channel));
+        }
         self.door.publish(&self.course);
         self.turn = None;
     }
 
     /// The channel gets its `Closed` from the connection and ends by itself, unless it has another connection.
-    fn away(&mut self, error: ConnectionError) {
+    fn away(&mut self, error: ConnectionError, ended: bool) {
         self.turn = None;
         if !self.place.comes_back() {
             return self.gone(error);
@@ -194,6 +201,9 @@ impl<C: ClientChannel> Supervisor<C> {
             self.place.pauses();
         }
         self.door.shut();
+        if !ended {
+            self.door.lingers(self.channel.as_ref().and_then(Held::channel));
+        }
         self.course.wait();
         self.door.publish(&self.course);
     }

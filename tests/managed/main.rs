@@ -24,6 +24,7 @@ mod proxy;
 mod restarts;
 mod stalls;
 mod stops;
+mod stuck;
 mod tail;
 
 fn main() -> ExitCode {
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
             leaks::trials(),
             escalation::trials(),
             stalls::trials(),
+            stuck::trials(),
             tail::trials(),
         ]
         .into_iter()

@@ -86,6 +86,7 @@ async fn stops_in(config: ClientConfig, port: u16, phase: Phase) {
         tokio::time::sleep(Duration::from_millis(20)).await;
         let taken = stop(&managed, how).await;
         before.is_restored_now();
+        assert_eq!(managed.info().phase, Phase::Down, "nothing has a phase any more");
         assert!(taken < SLACK, "{phase:?}, {how:?}: {taken:?}");
         assert!(matches!(soon("the channel's end", channel.wait()).await, SupervisedState::Down(_)));
         drop((managed, channel));

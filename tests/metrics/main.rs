@@ -12,7 +12,7 @@ use std::time::Duration;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use ractor_ssh::supervised::SupervisedState;
 use ractor_ssh::supervision::{Backoff, RestartPolicy};
-use ractor_ssh::{ChannelSpec, ManagedSpec, metrics};
+use ractor_ssh::{ChannelSpec, ManagedSpec, Pool, PoolConfig, metrics};
 
 use system::{Echo, PASSWORD, client, daemon};
 
@@ -126,4 +126,28 @@ fn described() -> HashSet<String> {
     });
     let source = include_str!("../../src/metrics.rs");
     source.split('"').filter(|text| text.starts_with("ssh_")).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn what_a_pool_counts_is_told() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _installed = ::metrics::set_default_local_recorder(&recorder);
+
+    let daemon = daemon().await;
+    let pool = Pool::new(PoolConfig::new()).unwrap();
+    let host = pool.get(client(&daemon, PASSWORD));
+    for command in ["one", "two"] {
+        assert!(host.exec(command).output().await.unwrap().status.success());
+    }
+    pool.shutdown(Duration::from_secs(5)).await;
+    host.exec("three").output().await.unwrap_err();
+
+    let seen = Seen::look(&snapshotter);
+    for (event, count) in [("granted", 2.0), ("connections", 1.0)] {
+        assert_eq!(seen.number(&format!("ssh_pool_events_total{{event={event}}}")), count, "{event}");
+    }
+    let counters = pool.info().counters;
+    assert_eq!((counters.granted, counters.connections), (2, 1));
+    daemon.stop().await;
 }

@@ -31,6 +31,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("fan_out::a_deadline_is_for_each_host_from_its_turn_on", [], deadline),
         peer_test("fan_out::who_does_not_read_holds_the_hosts_up", [], back_pressure),
         peer_test("fan_out::dropping_it_ends_everything", real, dropped),
+        peer_test("fan_out::a_panic_ends_its_host_alone_and_is_told", [], panics),
         peer_test("fan_out::nothing_to_do_is_done_at_once", [], nothing),
         peer_test("fan_out::supervised_channels_are_started_on_all_hosts", [], supervised),
         peer_test(
@@ -394,4 +395,20 @@ async fn supervised_fails() {
         assert!(matches!(host.channel, Err(HostChannelError::NotStarted)), "{ends:?}");
     }
     becomes_true("all are stopped", || served.daemon.info().connections == 0).await;
+}
+
+async fn panics() {
+    let served = Served::echo().await;
+    let broken = served.config().dial_with(|| {
+        futures::future::poll_fn(|_| -> std::task::Poll<std::io::Result<tokio::net::TcpStream>> {
+            panic!("a dialler that is broken")
+        })
+    });
+    let run = FanOut::new([("broken", broken), ("good", served.config())]).exec("x");
+    let reports = soon("all", run.reports()).await;
+    match &reports[0].outcome {
+        HostOutcome::Panicked { started: false, why } => assert_eq!(&**why, "a dialler that is broken"),
+        other => panic!("{other}"),
+    }
+    assert!(reports[1].success(), "{}", reports[1].outcome);
 }

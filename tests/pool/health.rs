@@ -44,6 +44,14 @@ pub(crate) fn trials() -> Vec<Trial> {
             killed,
         ),
         peer_test("health::who_waits_for_a_place_is_served_by_the_next_connection", real, next_connection),
+        peer_test("health::a_late_answer_of_a_lost_connection_does_no_harm_to_the_next", [], late_answer),
+        peer_test(
+            "health::an_isolated_channel_in_trouble_is_not_put_down_to_the_shared_connection",
+            [],
+            isolated,
+        ),
+        peer_test("health::a_new_connection_that_answers_no_open_is_replaced", [], silent_from_the_start),
+        peer_test("health::a_connection_that_answers_no_open_any_more_is_replaced", [], fallen_silent),
     ]
 }
 
@@ -233,5 +241,117 @@ async fn next_connection() {
     assert!(soon("its end", child.wait()).await.is_err());
     assert_eq!(soon("its turn", waiting).await.unwrap().unwrap().stdout_text(), "served\n");
     assert_eq!(host.info().counters.connections, 1, "the same managed connection");
+    pool.close().await;
+}
+
+/// Answers commands, and leaves opens without an answer while it is told so.
+async fn silent_opens(silent: &Arc<AtomicBool>) -> Served {
+    let silent = Arc::clone(silent);
+    Served::start(Router::new().session_async(move |_| {
+        let hold = silent.load(Ordering::SeqCst);
+        async move {
+            if hold {
+                std::future::pending::<()>().await;
+            }
+            Ok(Answering)
+        }
+    }))
+    .await
+}
+
+async fn late_answer() {
+    let silent = Arc::new(AtomicBool::new(true));
+    let served = silent_opens(&silent).await;
+    let pool = Pool::new(hasty().max_connections(1)).unwrap();
+    let host = pool.get(served.client());
+    let connection = soon("a connection", host.connection()).await.unwrap();
+    let mut late = Box::pin(host.exec("late").status());
+    while connection.info().await.unwrap().channels.is_empty() {
+        assert!(futures::poll!(&mut late).is_pending());
+    }
+    silent.store(false, Ordering::SeqCst);
+    connection.close().await;
+    soon("the next connection", host.exec("x").status()).await.unwrap();
+    // Only now does it look at its answer: that its connection was lost.
+    soon("it has another turn", late).await.unwrap();
+    soon("everybody else", host.exec("x").status()).await.unwrap();
+    assert_eq!(host.info().counters.connections, 1, "{:#?}", host.info());
+    pool.close().await;
+}
+
+/// All places of the only connection wait for an answer that does not come.
+async fn no_opens_answered(before: bool) {
+    let silent = Arc::new(AtomicBool::new(!before));
+    let served = silent_opens(&silent).await;
+    let mut timeouts = ractor_ssh::config::Timeouts::default();
+    timeouts.open = Duration::from_millis(100);
+    let pool = Pool::new(hasty().max_connections(1).sessions_per_connection(2)).unwrap();
+    let host = pool.get(ractor_ssh::Client::new(served.config().timeouts(timeouts)));
+    if before {
+        soon("a good start", host.exec("x").status()).await.unwrap();
+        silent.store(true, Ordering::SeqCst);
+    }
+    for _ in 0..2 {
+        match soon("an answer", host.exec("x").status()).await {
+            Err(CommandError::Open(OpenError::Timeout { .. })) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    silent.store(false, Ordering::SeqCst);
+    soon("another connection", host.exec("x").status()).await.unwrap();
+    let info = host.info();
+    assert_eq!((info.counters.evictions, info.counters.connections), (1, 2), "{info:#?}");
+    pool.close().await;
+}
+
+async fn silent_from_the_start() {
+    no_opens_answered(false).await;
+}
+
+async fn fallen_silent() {
+    no_opens_answered(true).await;
+}
+
+/// A command that is held.
+struct Holds;
+
+impl ractor_ssh::ClientChannel for Holds {
+    type Msg = ();
+
+    async fn init(&mut self, ctx: &mut ChannelContext<Self>) -> Result<(), BoxError> {
+        Ok(ctx.exec("hold").await?)
+    }
+
+    async fn handle_ssh_msg(
+        &mut self,
+        _msg: ChannelMsg,
+        _ctx: &mut ChannelContext<Self>,
+    ) -> Result<Next, BoxError> {
+        Ok(Next::Continue)
+    }
+}
+
+async fn isolated() {
+    use ractor_ssh::config::{ChannelOptions, SlowConsumer};
+    let silent = Arc::new(AtomicBool::new(false));
+    let served = silent_opens(&silent).await;
+    let mut timeouts = ractor_ssh::config::Timeouts::default();
+    timeouts.open = Duration::from_millis(50);
+    let pool = Pool::new(hasty().max_connections(1).max_failed_opens(2)).unwrap();
+    let host = pool.get(ractor_ssh::Client::new(served.config().timeouts(timeouts)));
+    soon("a good start", host.exec("x").status()).await.unwrap();
+    silent.store(true, Ordering::SeqCst);
+    let pauses = Backoff::fixed(Duration::from_millis(10));
+    let spec = ractor_ssh::ChannelSpec::new(|_| Holds)
+        .options(ChannelOptions::new().slow_consumer(SlowConsumer::Isolate))
+        .restart(RestartPolicy::permanent().never_give_up().backoff(pauses));
+    let channel = host.supervise(spec).await.unwrap();
+    becomes_true("its own connections open nothing", || channel.info().restarts >= 5).await;
+    silent.store(false, Ordering::SeqCst);
+    soon("it is up", channel.up()).await.unwrap();
+    let info = host.info();
+    assert_eq!((info.counters.evictions, info.counters.connections), (0, 1), "{info:#?}");
+    let [shared] = &info.connections[..] else { panic!("{info:#?}") };
+    assert_eq!((shared.sessions - shared.settling, info.counters.not_opened), (1, 0), "{info:#?}");
     pool.close().await;
 }

@@ -22,6 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("hosts::callers_hear_at_once_that_a_connection_cannot_be_made_for_good", [], for_good),
         peer_test("hosts::a_hundred_hosts_are_kept_apart", [], hundred),
         peer_test("hosts::hosts_that_nobody_needs_are_forgotten", [], forgotten),
+        peer_test("hosts::what_a_forgotten_host_leaves_to_drop_may_use_the_pool", [], drops),
         peer_test("hosts::wrong_values_are_named", [], wrong_values),
     ]
 }
@@ -217,4 +218,32 @@ async fn wrong_values() {
     }
     assert!(began.elapsed() < SOON);
     pool.close().await;
+}
+
+/// Something of a user's in a configuration.
+struct Looks(Pool);
+
+impl Drop for Looks {
+    fn drop(&mut self) {
+        assert!(!self.0.info().is_closed);
+    }
+}
+
+async fn drops() {
+    let pool = Pool::new(PoolConfig::new()).unwrap();
+    let (done, is_done) = tokio::sync::oneshot::channel();
+    // A thread of its own: if it cannot go on, the test can.
+    std::thread::spawn(move || {
+        for _ in 0..100 {
+            let looks = Looks(pool.clone());
+            let config = ClientConfig::new("127.0.0.1", "nobody").dial_with(move || {
+                let _looks = &looks;
+                std::future::pending::<std::io::Result<tokio::net::TcpStream>>()
+            });
+            drop(pool.get(config));
+        }
+        done.send(pool.info().hosts.len())
+    });
+    let hosts = soon("all hosts", is_done).await.unwrap();
+    assert!(hosts < 100, "{hosts} are kept");
 }

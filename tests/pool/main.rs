@@ -18,6 +18,7 @@ mod health;
 mod hosts;
 #[path = "../kit/mod.rs"]
 mod kit;
+mod look;
 mod places;
 mod supervised;
 mod support;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         hosts::trials(),
         health::trials(),
         supervised::trials(),
+        look::trials(),
         endings::trials(),
         targets::trials(),
         fan_out::trials(),

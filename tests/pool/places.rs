@@ -32,6 +32,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("places::callers_are_served_in_the_order_they_came", [], in_order),
         peer_test("places::who_goes_away_gives_the_turn_to_the_next", [], gone_away),
         peer_test("places::a_full_queue_turns_callers_away_at_once", [], full_queue),
+        peer_test("places::who_is_put_back_is_not_turned_away", real, put_back),
+        peer_test("places::waiting_for_a_connection_of_its_own_is_waiting", [], waiting_isolated),
         peer_test("places::waiting_has_a_deadline_that_says_what_for", [], deadline),
         peer_test("places::other_channels_than_sessions_need_no_place_of_theirs", real, no_session),
         peer_test("places::isolated_channels_have_connections_of_their_own_and_are_counted", [], isolated),
@@ -274,12 +276,16 @@ async fn no_session() {
         originator_host: "127.0.0.1".into(),
         originator_port: 0,
     };
+    let session = tokio::spawn(host.exec("true").status());
+    becomes_true("a session waits for a place", || host.info().waiting == 1).await;
     let connection = soon("connection", host.connection()).await.unwrap();
     let mut stream = soon("stream", connection.open_stream(request, Default::default())).await.unwrap();
     let mut greeting = [0; 8];
     soon("greeting", tokio::io::AsyncReadExt::read_exact(&mut stream, &mut greeting)).await.unwrap();
     assert_eq!(&greeting, b"SSH-2.0-");
     drop(stream);
+    assert_eq!(host.info().waiting, 1, "the session still waits");
+    session.abort();
     pool.close().await;
 }
 
@@ -301,5 +307,56 @@ async fn isolated() {
     let info = host.info();
     assert_eq!((info.counters.isolated, info.connections.len()), (10, 1), "{info:#?}");
     becomes_true("their connections are closed", || served.daemon.info().connections == 1).await;
+    pool.close().await;
+}
+
+async fn put_back() {
+    let sshd = sshd(2);
+    let pool = Pool::new(PoolConfig::new().max_connections(1).max_waiting(1)).unwrap();
+    let host = pool.get(client(&sshd));
+    soon("a connection", host.exec("true").status()).await.unwrap();
+    // All of them get a place at once; most are refused by the server.
+    let calls = futures::future::join_all((0..8).map(|_| host.exec("sleep 0.1").status()));
+    for outcome in soon("all of them", calls).await {
+        assert!(outcome.unwrap().success());
+    }
+    let counters = host.info().counters;
+    assert!(counters.put_back > 1 && counters.turned_away == 0, "{counters:?}");
+    pool.close().await;
+}
+
+async fn waiting_isolated() {
+    use ractor_ssh::config::{ChannelOptions, SlowConsumer};
+    let served = Served::start(ractor_ssh::Router::new().exec_stream_fn(|_, mut stream| async move {
+        let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+        0
+    }))
+    .await;
+    let limit = Duration::from_millis(500);
+    let pool = Pool::new(PoolConfig::new().max_isolated(1).max_waiting(1).wait(limit)).unwrap();
+    let host = pool.get(served.client());
+    let options = ChannelOptions::new().slow_consumer(SlowConsumer::Isolate);
+    let call = || host.exec("x").options(options.clone()).spawn();
+    let holder = soon("a connection", call()).await.unwrap();
+    let waiting = tokio::spawn(call());
+    becomes_true("it is seen to wait", || host.info().waiting_isolated == 1).await;
+    match call().await {
+        Err(CommandError::Open(OpenError::QueueFull { bound: 1 })) => {}
+        other => panic!("{other:?}"),
+    }
+    match soon("the deadline", waiting).await.unwrap() {
+        Err(CommandError::Open(OpenError::NoTurn { why, .. })) => {
+            assert_eq!(&*why, "1 of 1 isolated channels are there or being made");
+        }
+        other => panic!("{other:?}"),
+    }
+    let info = host.info();
+    assert_eq!(
+        (info.waiting_isolated, info.counters.turned_away, info.counters.timed_out),
+        (0, 1, 1),
+        "{info:#?}"
+    );
+    drop(holder);
+    drop(soon("its turn", call()).await.unwrap());
     pool.close().await;
 }

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use ractor_ssh::config::ChannelOptions;
-use ractor_ssh::error::OpenError;
+use ractor_ssh::error::{OpenError, StopReason};
 use ractor_ssh::supervised::{NotUp, SupervisedState};
 use ractor_ssh::supervision::RestartPolicy;
-use ractor_ssh::{BoxError, ChannelContext, ChannelMsg, ClientChannel, Next};
-use tokio::sync::oneshot;
+use ractor_ssh::{BoxError, ChannelContext, ChannelMsg, ChannelSpec, ClientChannel, Next};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::peer::{Opens, Peer};
-use crate::probe::{PAUSE, Say, Told, is_backoff, permanent, state};
+use crate::probe::{PAUSE, Say, Told, is_backoff, permanent, state, within};
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_while_up_terminates_the_behaviour_and_closes_the_channel() {
@@ -90,6 +91,7 @@ async fn a_specification_with_wrong_values_is_refused_by_field() {
     let (spec, _story) = permanent();
     let wrong = [
         (spec.clone().options(ChannelOptions::new().receive_budget(0)), "receive_budget"),
+        (spec.clone().stuck_limit(Duration::ZERO), "stuck_limit"),
         (spec.restart(RestartPolicy::permanent().intensity(1, Duration::ZERO)), "intensity"),
     ];
     for (spec, field) in wrong {
@@ -100,7 +102,86 @@ async fn a_specification_with_wrong_values_is_refused_by_field() {
     }
 }
 
-/// Tells that `init` runs, and waits in it.
+/// Each of its callbacks takes so long.
+struct Long(Duration, mpsc::UnboundedSender<StopReason>);
+
+impl ClientChannel for Long {
+    type Msg = ();
+
+    async fn handle_ssh_msg(
+        &mut self,
+        _msg: ChannelMsg,
+        _ctx: &mut ChannelContext<Self>,
+    ) -> Result<Next, BoxError> {
+        Ok(Next::Continue)
+    }
+
+    async fn handle_msg(&mut self, (): (), _ctx: &mut ChannelContext<Self>) -> Result<Next, BoxError> {
+        tokio::time::sleep(self.0).await;
+        Ok(Next::Continue)
+    }
+
+    async fn terminate(&mut self, reason: StopReason, _ctx: &mut ChannelContext<Self>) {
+        tokio::time::sleep(self.0).await;
+        let _ = self.1.send(reason);
+    }
+}
+
+/// Stops one that is in a callback, and says what its `terminate` told at its end, and when its channel was closed.
+async fn stop_in_callback(each: Duration) -> (Option<StopReason>, Duration) {
+    let peer = Peer::connect().await;
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let spec = ChannelSpec::new(move |_| Long(each, tell.clone())).stuck_limit(Duration::from_secs(60));
+    let channel = peer.conn.supervise(spec).await.unwrap();
+    channel.up().await.unwrap();
+    channel.cast(()).unwrap();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let start = Instant::now();
+    channel.stop();
+    assert!(matches!(channel.wait().await, SupervisedState::Stopped));
+    peer.sees(|seen| seen.closed == 1).await;
+    let closed = start.elapsed();
+    peer.channels(0).await;
+    drop(channel);
+    (within(told.recv()).await, closed)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_of_one_that_is_stuck_in_a_callback_closes_its_channel_when_the_limit_is_over() {
+    let (told, closed) = stop_in_callback(Duration::MAX).await;
+    assert!(told.is_none(), "{told:?}");
+    assert!(closed >= Duration::from_secs(60) && closed < Duration::from_secs(61), "{closed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_waits_for_callbacks_of_which_each_keeps_the_limit() {
+    let (told, closed) = stop_in_callback(Duration::from_secs(55)).await;
+    assert!(matches!(told, Some(StopReason::Stopped(_))), "{told:?}");
+    assert!(closed < Duration::from_secs(60), "{closed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_of_one_that_is_stuck_in_init_closes_its_channel_when_the_limit_is_over() {
+    let peer = Peer::connect().await;
+    let (begun, mut has_begun) = mpsc::unbounded_channel();
+    let spec = ChannelSpec::new(move |_| {
+        let (tell, told) = oneshot::channel();
+        let begun = begun.clone();
+        tokio::spawn(async move { begun.send(told.await.is_ok()) });
+        Slow { begun: Some(tell), go: None }
+    });
+    let channel = peer.conn.supervise(spec).await.unwrap();
+    assert_eq!(has_begun.recv().await, Some(true));
+    let start = Instant::now();
+    channel.stop();
+    assert!(matches!(channel.wait().await, SupervisedState::Stopped));
+    peer.sees(|seen| seen.closed == 1).await;
+    assert!(start.elapsed() >= Duration::from_secs(60), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(61), "{:?}", start.elapsed());
+    peer.channels(0).await;
+}
+
+/// Tells that `init` runs, and waits in it, for ever if there is nothing to wait for.
 struct Slow {
     begun: Option<oneshot::Sender<()>>,
     go: Option<oneshot::Receiver<()>>,
@@ -111,7 +192,10 @@ impl ClientChannel for Slow {
 
     async fn init(&mut self, _ctx: &mut ChannelContext<Self>) -> Result<(), BoxError> {
         let _ = self.begun.take().unwrap().send(());
-        let _ = self.go.take().unwrap().await;
+        match self.go.take() {
+            Some(go) => drop(go.await),
+            None => std::future::pending().await,
+        }
         Ok(())
     }
 

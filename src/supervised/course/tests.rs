@@ -192,7 +192,7 @@ fn on_a_managed_connection_the_end_of_the_connection_is_waited_out_and_counts_fo
             // The channel says so itself, or it ends in its own way when the connection is known to be gone.
             if number % 2 == 0 {
                 course.wait();
-                assert_eq!(course.ended(normal(), now, 0.0), Then::Enter);
+                assert_eq!(course.ended(killed(), now, 0.0), Then::Enter);
             } else {
                 let end = IncarnationEnd::Stopped(StopReason::Closed(CloseReason::Connection(lost())));
                 assert_eq!(course.ended(end, now, 0.0), Then::Enter);
@@ -202,6 +202,25 @@ fn on_a_managed_connection_the_end_of_the_connection_is_waited_out_and_counts_fo
             course.up(now);
         }
         assert_eq!(course.restarts(), 0);
+    }
+}
+
+#[test]
+fn a_behaviour_that_ended_itself_when_its_connection_was_lost_comes_back_only_if_permanent() {
+    let now = Instant::now();
+    for reason in [StopReason::Normal, StopReason::Because("done")] {
+        for (policy, comes_back) in [
+            (RestartPolicy::permanent(), true),
+            (RestartPolicy::transient(), false),
+            (RestartPolicy::temporary(), false),
+        ] {
+            let mut course = managed(policy, Escalation::Channel, now);
+            course.wait();
+            let then = course.ended(IncarnationEnd::Stopped(reason.clone()), now, 0.0);
+            assert_eq!(then == Then::Enter, comes_back, "{then:?}");
+            assert_eq!(matches!(course.state(), SupervisedState::Ended(_)), !comes_back);
+            assert_eq!(course.restarts(), 0);
+        }
     }
 }
 
