@@ -3,6 +3,7 @@
 //! ```sh
 //! cargo run --example ssh -- -p 2222 user@127.0.0.1 -- uname -a
 //! cargo run --example ssh -- -t user@127.0.0.1
+//! cargo run --example ssh -- -J user@bastion.example.org,inner user@target
 //! ```
 //!
 //! stdin, stdout and stderr are streamed and binary-safe. Exits with the remote status, 128 + n when the remote command
@@ -49,6 +50,9 @@ struct Args {
     /// Accept exactly the host key with this fingerprint, `SHA256:...`.
     #[arg(long)]
     pin: Option<String>,
+    /// Go over these hosts: `[user@]host[:port]`, several with commas between. Their keys must be in known_hosts.
+    #[arg(short = 'J')]
+    jump: Option<String>,
     /// Ask for a terminal.
     #[arg(short)]
     terminal: bool,
@@ -149,11 +153,31 @@ async fn config(args: &Args) -> Result<ClientConfig, BoxError> {
     };
     let local = || std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).ok();
     let user = args.login.clone().or(user).or_else(local).ok_or("no user: give user@host")?;
-    Ok(ClientConfig::new(host, user)
+    let banner = |banner: &str| eprint!("{banner}");
+    let mut config = ClientConfig::new(host, &user)
         .port(args.port)
         .auth(auth(args).await?)
-        .host_key(host_key(args)?)
-        .on_banner(|banner| eprint!("{banner}")))
+        .host_key(host_key(args, args.pin.as_deref())?)
+        .on_banner(banner);
+    for hop in args.jump.iter().flat_map(|list| list.split(',')) {
+        let (name, place) = hop.rsplit_once('@').unwrap_or((&user, hop));
+        let (host, port) = host_and_port(place).ok_or_else(|| format!("-J {hop}: not [user@]host[:port]"))?;
+        let hop = ClientConfig::new(host, name).port(port).auth(auth(args).await?);
+        config = config.jump(hop.host_key(host_key(args, None)?).on_banner(banner));
+    }
+    Ok(config)
+}
+
+/// `host`, `host:port`, an IPv6 address, or `[address]:port`.
+fn host_and_port(place: &str) -> Option<(&str, u16)> {
+    let (host, port) = match place.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').map(|(host, rest)| (host, rest.strip_prefix(':')))?,
+        None if place.matches(':').count() == 1 => {
+            place.split_once(':').map(|(host, port)| (host, Some(port)))?
+        }
+        None => (place, None),
+    };
+    Some((host, port.map_or(Some(22), |port| port.parse().ok())?))
 }
 
 async fn auth(args: &Args) -> Result<Auth, BoxError> {
@@ -189,8 +213,8 @@ async fn ask_passphrase(request: PassphraseRequest) -> Option<SecretString> {
         .ok()?
 }
 
-fn host_key(args: &Args) -> Result<HostKeyPolicy, BoxError> {
-    if let Some(pin) = &args.pin {
+fn host_key(args: &Args, pin: Option<&str>) -> Result<HostKeyPolicy, BoxError> {
+    if let Some(pin) = pin {
         return Ok(HostKeyPolicy::pinned([pin.parse::<HostKeyPin>()?]));
     }
     let files =

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::{AuthError, IdentityError};
+use crate::dial::DialError;
 use crate::error::{BoxError, ConfigError, Origin, Phase};
 use crate::host_key::HostKeyError;
 
@@ -19,8 +20,16 @@ pub enum ConnectError {
     Dial {
         /// Host and port.
         target: String,
-        /// The last address's error.
-        source: std::io::Error,
+        /// Where on the way it failed, and why.
+        source: DialError,
+    },
+    /// A jump host on the way could not be reached or entered.
+    #[error("jump host {hop}: {source}")]
+    Jump {
+        /// User, host and port of the jump host.
+        hop: String,
+        /// What went wrong with it: its own dialling, host key, login.
+        source: Box<Self>,
     },
     /// A phase took too long.
     #[error("{phase} with the server took longer than {after:?}")]
@@ -68,7 +77,7 @@ impl ConnectError {
     pub const fn phase(&self) -> Phase {
         match self {
             Self::Config(_) | Self::Identity(_) => Phase::Config,
-            Self::Dial { .. } => Phase::Dial,
+            Self::Dial { .. } | Self::Jump { .. } => Phase::Dial,
             Self::Timeout { phase, .. } | Self::Handshake { phase, .. } => *phase,
             Self::NoCommonAlgorithm { .. } | Self::HostKey(_) => Phase::Kex,
             Self::Auth(_) => Phase::Auth,
@@ -84,6 +93,7 @@ impl ConnectError {
             Self::Identity(error) => error.origin(),
             Self::HostKey(error) => error.origin(),
             Self::Auth(error) => error.origin(),
+            Self::Jump { source, .. } => source.origin(),
             Self::Actor(_) => Origin::Library,
             Self::Dial { .. } | Self::Timeout { .. } => Origin::Remote,
             Self::NoCommonAlgorithm { .. } | Self::Handshake { .. } => Origin::Remote,
@@ -95,7 +105,9 @@ impl ConnectError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Dial { .. } | Self::Timeout { .. } | Self::Handshake { .. } => true,
+            Self::Timeout { .. } | Self::Handshake { .. } => true,
+            Self::Dial { source, .. } => source.is_retryable(),
+            Self::Jump { source, .. } => source.is_retryable(),
             Self::Auth(error) => error.is_retryable(),
             _ => false,
         }

@@ -55,6 +55,7 @@ compile_error!("ractor-ssh needs a crypto backend: enable the feature `aws-lc-rs
 pub mod auth;
 pub mod config;
 mod connect_error;
+pub mod dial;
 pub mod error;
 pub mod fan_out;
 pub mod host_key;
@@ -71,7 +72,6 @@ mod behaviour;
 mod channel;
 mod client;
 mod connection;
-mod dial;
 mod handle;
 #[cfg(feature = "server")]
 pub mod hardening;

@@ -4,12 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
-
 use super::gate::Gate;
 use crate::auth::{Auth, Credentials};
 use crate::config::{Keepalive, LifeLimits, Limits, RekeyLimit, Timeouts};
-use crate::dial::{Dialer, Streams};
+use crate::dial::{Streams, Via};
 use crate::error::{BoxError, ConfigError};
 use crate::host_key::HostKeyPolicy;
 use crate::transport::russh_client::{AlgorithmLists, BannerHook};
@@ -24,7 +22,10 @@ pub struct ClientConfig {
     pub(super) port: u16,
     pub(super) user: String,
     pub(super) auth: Credentials,
-    pub(super) dialer: Option<Dialer>,
+    pub(super) via: Via,
+    pub(super) jump: Option<Arc<Self>>,
+    pub(super) deadline: Duration,
+    pub(super) outbound_rate: u64,
     pub(super) host_key: HostKeyPolicy,
     pub(super) timeouts: Timeouts,
     pub(super) limits: Limits,
@@ -58,7 +59,10 @@ impl ClientConfig {
             port: 22,
             user: user.into(),
             auth: Credentials::Given(Auth::usual()),
-            dialer: None,
+            via: Via::default(),
+            jump: None,
+            deadline: Duration::MAX,
+            outbound_rate: u64::MAX,
             host_key: HostKeyPolicy::default(),
             timeouts: Timeouts::default(),
             limits: Limits::default(),
@@ -112,28 +116,6 @@ impl ClientConfig {
         self
     }
 
-    /// Makes the byte stream in your own way instead of over TCP: a proxy, a tunnel, a Unix socket. Called for every
-    /// connection, within [`Timeouts::dial`]. Host and port then only name the server for its host key.
-    ///
-    /// ```
-    /// use ractor_ssh::ClientConfig;
-    /// use tokio::net::UnixStream;
-    ///
-    /// let config = ClientConfig::new("guest.example.org", "root")
-    ///     .dial_with(|| UnixStream::connect("/run/vm/guest.sock"));
-    /// # drop(config);
-    /// ```
-    #[must_use]
-    pub fn dial_with<F, Fut, IO>(mut self, dial: F) -> Self
-    where
-        F: Fn() -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = std::io::Result<IO>> + Send + 'static,
-        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        self.dialer = Some(Dialer::new(dial));
-        self
-    }
-
     /// Sets whom we trust.
     #[must_use]
     pub fn host_key(mut self, policy: HostKeyPolicy) -> Self {
@@ -176,6 +158,14 @@ impl ClientConfig {
     pub const fn idle_timeout(mut self, limit: Duration) -> Self {
         self.life.first_channel = limit;
         self.life.unused = limit;
+        self
+    }
+
+    /// Ends a connection so long after it came up, whatever it does, with
+    /// [`ConnectionError::Expired`](crate::error::ConnectionError::Expired). Default `Duration::MAX`: never.
+    #[must_use]
+    pub const fn max_lifetime(mut self, limit: Duration) -> Self {
+        self.life.lifetime = limit;
         self
     }
 
@@ -228,17 +218,6 @@ impl ClientConfig {
         self
     }
 
-    /// Whether both lead to the same host and port, for the same user, in the same way. Two ways of dialling that were
-    /// given are the same when one configuration is a clone of the other.
-    pub(crate) fn goes_where(&self, other: &Self) -> bool {
-        let dialer = match (&self.dialer, &other.dialer) {
-            (Some(one), Some(other)) => one.is_same(other),
-            (None, None) => true,
-            _ => false,
-        };
-        (&self.host, self.port, &self.user) == (&other.host, other.port, &other.user) && dialer
-    }
-
     pub(crate) fn user(&self) -> &str {
         &self.user
     }
@@ -274,6 +253,7 @@ impl ClientConfig {
                 "give 1 to 240 printable characters (RFC 4253 section 4.2)",
             ));
         }
+        self.check_way()?;
         self.limits.check()?;
         self.timeouts.check()?;
         self.keepalive.check()?;

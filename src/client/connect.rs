@@ -15,9 +15,10 @@ use tokio::sync::watch;
 use tracing::Instrument;
 
 use super::ClientConfig;
+use super::jump::Hop;
 use crate::connect_error::ConnectError;
 use crate::connection::{self, ConnectionArgs, Sink};
-use crate::dial::{ByteStream, Streams};
+use crate::dial::{ByteStream, Paced, Streams};
 use crate::error::Phase;
 use crate::handle::ConnectionRef;
 use crate::handle::connection_ref::Redial;
@@ -64,7 +65,7 @@ impl Client {
         (Self::new(config), streams)
     }
 
-    /// Connects, over TCP unless [`ClientConfig::dial_with`] says otherwise, and logs in.
+    /// Connects in the way of [`ClientConfig::via`] and [`ClientConfig::jump`], and logs in.
     ///
     /// Resolves when channels can be opened. Every phase has its deadline in [`Timeouts`](crate::config::Timeouts).
     ///
@@ -79,7 +80,8 @@ impl Client {
 
     /// As [`connect`](Self::connect), over a byte stream that is connected already: a Unix socket, a tunnel, a pipe.
     ///
-    /// Channels of such a connection cannot be isolated, as there is no way to make a second stream.
+    /// [`ClientConfig::via`] and [`ClientConfig::jump`] have no part in it. Channels of such a connection cannot be
+    /// isolated, as there is no way to make a second stream.
     pub fn connect_stream<IO>(&self, io: IO) -> Connecting
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -90,6 +92,9 @@ impl Client {
         })
     }
 }
+
+/// The peer's address and ours, if known.
+type Addresses = (Option<SocketAddr>, Option<SocketAddr>);
 
 /// A connection being made. Await it; drop it to give up.
 #[must_use = "nothing happens unless it is awaited"]
@@ -113,9 +118,13 @@ impl Connecting {
         let span = tracing::info_span!("ssh_connection", host = %config.host, port = config.port, user = %config.user);
         let ended = sender.clone();
         let work = work(sender);
+        let limit = config.deadline;
         let work = async move {
             let since = Instant::now();
-            let made = work.await;
+            let made = tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+                // An unusable configuration is told before it can take time.
+                Err(ConnectError::Timeout { phase: ended.borrow().phase, after: limit })
+            });
             match &made {
                 Ok(_) => metrics::connected(since),
                 Err(error) => {
@@ -155,25 +164,32 @@ async fn dial_and_log_in(
         None => None,
     };
     phases.send_replace(PhaseEvent::new(Phase::Dial));
-    let limit = config.timeouts.dial;
-    let dialing = async {
-        match &config.dialer {
-            Some(dialer) => dialer.dial().await.map(|stream| (stream, (None, None))),
-            None => {
-                let stream = crate::dial::tcp(&config.host, config.port).await?;
-                let addresses = (stream.peer_addr().ok(), stream.local_addr().ok());
-                Ok((Box::new(stream) as Box<dyn ByteStream>, addresses))
-            }
-        }
-    };
-    let (stream, addresses) = tokio::time::timeout(limit, dialing)
-        .instrument(tracing::info_span!("ssh_dial"))
-        .await
-        .map_err(|_| ConnectError::Timeout { phase: Phase::Dial, after: limit })?
-        .map_err(|source| ConnectError::Dial { target: config.target(), source })?;
+    let (stream, addresses) = dial(&config).instrument(tracing::info_span!("ssh_dial")).await?;
     let stream = config.streams.count(stream);
     let redial = redial(Arc::clone(&config));
     log_in(&config, stream, addresses, phases, Some(redial)).await
+}
+
+/// The byte stream, over the jump hosts. [`Timeouts::dial`](crate::config::Timeouts::dial) is for what comes behind them.
+async fn dial(config: &ClientConfig) -> Result<(Box<dyn ByteStream>, Addresses), ConnectError> {
+    let hop = match &config.jump {
+        Some(jump) => Some(Hop::connect(jump, &config.streams).await?),
+        None => None,
+    };
+    let target = config.stop();
+    let dialing = async {
+        let Some(hop) = hop else {
+            let dialed = config.via.dial(target).await?;
+            return Ok((dialed.stream, dialed.addresses));
+        };
+        let stream = Box::new(hop.open(config.via.first_stop(target)).await?);
+        Ok((config.via.through_proxies(stream, target).await?, (None, None)))
+    };
+    let limit = config.timeouts.dial;
+    tokio::time::timeout(limit, dialing)
+        .await
+        .map_err(|_| ConnectError::Timeout { phase: Phase::Dial, after: limit })?
+        .map_err(|source| ConnectError::Dial { target: config.target(), source })
 }
 
 /// One more connection to the same target, for a channel of its own.
@@ -187,7 +203,7 @@ fn redial(config: Arc<ClientConfig>) -> Redial {
 async fn log_in<IO>(
     config: &ClientConfig,
     io: IO,
-    addresses: (Option<SocketAddr>, Option<SocketAddr>),
+    addresses: Addresses,
     phases: watch::Sender<PhaseEvent>,
     redial: Option<Redial>,
 ) -> Result<ConnectionRef, ConnectError>
@@ -195,6 +211,25 @@ where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     config.check()?;
+    match config.outbound_rate {
+        u64::MAX => start(config, io, addresses, phases, redial).await,
+        rate => {
+            let paced: Box<dyn ByteStream> = Box::new(Paced::new(io, rate));
+            start(config, paced, addresses, phases, redial).await
+        }
+    }
+}
+
+async fn start<IO>(
+    config: &ClientConfig,
+    io: IO,
+    addresses: Addresses,
+    phases: watch::Sender<PhaseEvent>,
+    redial: Option<Redial>,
+) -> Result<ConnectionRef, ConnectError>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let host_key = config.host_key.prepare(&config.host, config.port).await?;
     let sink = Sink::default();
     let established = establish(Establish {

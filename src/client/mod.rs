@@ -3,6 +3,8 @@
 mod config;
 mod connect;
 mod gate;
+mod jump;
+mod way;
 
 pub use config::ClientConfig;
 pub use connect::{Client, Connecting};

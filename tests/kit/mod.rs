@@ -5,6 +5,7 @@
 //!
 //! - [`Sshd`] is an OpenSSH server on an ephemeral loopback port, run as the current user.
 //! - [`Dropbear`] is another server, with an account of its own.
+//! - [`RealProxy`] is Dante or tinyproxy.
 //! - [`KeyPair`] makes keys and certificates with `ssh-keygen`.
 //! - [`peer_test`] registers a test that needs programs from outside, and [`run`] is such a binary's `main`.
 #![allow(dead_code, unused_imports, reason = "every test binary uses a part of the kit")]
@@ -22,6 +23,7 @@ mod dropbear;
 mod keys;
 mod peers;
 mod process;
+mod proxies;
 mod sshd;
 mod sshd_config;
 mod trial;
@@ -30,6 +32,7 @@ pub(crate) use dropbear::Dropbear;
 pub(crate) use keys::{KeyKind, KeyPair};
 pub(crate) use peers::{Peer, Verdict, verdict};
 pub(crate) use process::{find_program, is_running, require_program};
+pub(crate) use proxies::RealProxy;
 pub(crate) use sshd::Sshd;
 pub(crate) use sshd_config::SshdBuilder;
 pub(crate) use trial::{execute, peer_test, peer_test_within, run};

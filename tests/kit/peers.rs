@@ -24,6 +24,10 @@ pub(crate) enum Peer {
     DropbearServer,
     /// `dbclient`.
     DropbearClient,
+    /// `danted`.
+    Dante,
+    /// `tinyproxy`.
+    Tinyproxy,
     /// An account with a password, that only this test's server sees: takes root and a mount namespace.
     Account,
 }
@@ -39,6 +43,8 @@ impl Peer {
             Self::Putty => (&["plink", "puttygen"], "putty-tools"),
             Self::DropbearServer => (&["dropbear", "dropbearkey"], "dropbear-bin"),
             Self::DropbearClient => (&["dbclient"], "dropbear-bin"),
+            Self::Dante => (&["danted"], "dante-server"),
+            Self::Tinyproxy => (&["tinyproxy"], "tinyproxy"),
             Self::Account => (&["unshare", "mount", "openssl"], "util-linux, mount and openssl"),
         }
     }

@@ -14,6 +14,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("example_ssh::streams_and_status_pass_through", real, streams_and_status),
         peer_test("example_ssh::a_signal_is_128_and_its_number", real, signal),
         peer_test("example_ssh::an_unknown_host_is_255_with_a_word_about_it", real, unknown_host),
+        peer_test("example_ssh::jump_hosts_are_gone_over_in_their_order", real, jump_hosts),
         peer_test("example_ssh::in_a_terminal_keys_and_size_pass_through", real, terminal),
     ]
 }
@@ -77,6 +78,27 @@ async fn unknown_host() {
     let output = run(arguments, b"").await;
     assert_eq!(output.status.code(), Some(255));
     assert!(String::from_utf8_lossy(&output.stderr).contains("127.0.0.1"), "{output:?}");
+}
+
+async fn jump_hosts() {
+    let [first, second, target] = [(); 3].map(|()| Sshd::builder().start().expect("sshd starts"));
+    // One key for all, and one file with the keys of all.
+    let key = target.user_key().public_line().expect("a public key");
+    let mut known = std::fs::read_to_string(target.known_hosts()).expect("known_hosts");
+    for jump in [&first, &second] {
+        jump.authorize(&key).expect("authorized_keys");
+        known.push_str(&std::fs::read_to_string(jump.known_hosts()).expect("known_hosts"));
+    }
+    std::fs::write(target.known_hosts(), known).expect("known_hosts");
+    let hops = format!("{}@127.0.0.1:{},[127.0.0.1]:{}", first.user(), first.port(), second.port());
+    let to = format!("{}@127.0.0.1", target.user());
+    let output = run(arguments(&target, &["-J", &hops, &to, "--", "cat"]), b"all the way").await;
+    assert_eq!(output.stdout, b"all the way", "{output:?}");
+    let logins = |sshd: &Sshd| sshd.log().matches("Accepted publickey").count();
+    assert_eq!([logins(&first), logins(&second), logins(&target)], [1, 1, 1]);
+    let wrong = run(arguments(&target, &["-J", "127.0.0.1:x", &to, "--", "true"]), b"").await;
+    assert_eq!(wrong.status.code(), Some(255));
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("127.0.0.1:x"), "{wrong:?}");
 }
 
 async fn terminal() {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::auth::AuthStop;
+use crate::dial::DialError;
 use crate::error::Phase;
 use crate::host_key::HostKeyError;
 use crate::supervision::{Backoff, RestartPolicy};
@@ -34,7 +35,10 @@ fn lost() -> ConnectionError {
 }
 
 fn unreachable() -> ConnectError {
-    ConnectError::Dial { target: "host:22".to_owned(), source: std::io::ErrorKind::ConnectionRefused.into() }
+    ConnectError::Dial {
+        target: "host:22".to_owned(),
+        source: DialError::Own(std::io::ErrorKind::ConnectionRefused.into()),
+    }
 }
 
 fn refused() -> ConnectError {

@@ -1,0 +1,117 @@
+//! What the tests share: how to connect, and small servers.
+//!
+//! Knows the crate's public API only.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use ractor_ssh::auth::{Auth, IdentityFile};
+use ractor_ssh::host_key::{HostKeyPolicy, KnownHostsFiles};
+use ractor_ssh::{Client, ClientConfig, ConnectError, ConnectionRef};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use crate::kit::Sshd;
+
+/// Nothing that is waited for takes longer, unless it is broken.
+pub(crate) const SOON: Duration = Duration::from_secs(15);
+
+/// How to reach a server of the kit: its user, its key, its known host.
+pub(crate) fn config(sshd: &Sshd) -> ClientConfig {
+    config_at("127.0.0.1", sshd)
+}
+
+/// As [`config`], by another name of the host.
+pub(crate) fn config_at(host: &str, sshd: &Sshd) -> ClientConfig {
+    ClientConfig::new(host, sshd.user())
+        .port(sshd.port())
+        .auth(Auth::new().identity_file(IdentityFile::new(sshd.identity())))
+        .host_key(HostKeyPolicy::strict(KnownHostsFiles::new([sshd.known_hosts()])))
+}
+
+pub(crate) async fn connect(config: ClientConfig) -> ConnectionRef {
+    match soon("connecting", Client::new(config).connect()).await {
+        Ok(connection) => connection,
+        Err(error) => panic!("{error}: {error:?}"),
+    }
+}
+
+/// The error of a connection that must fail.
+pub(crate) async fn fails(config: ClientConfig) -> ConnectError {
+    match soon("failing", Client::new(config).connect()).await {
+        Ok(connection) => panic!("connected: {connection:?}"),
+        Err(error) => error,
+    }
+}
+
+/// The connection carries a command and what it says.
+pub(crate) async fn works(connection: &ConnectionRef) {
+    let output = soon("a command", connection.exec("echo through").output()).await.unwrap();
+    assert_eq!(output.stdout_text(), "through\n");
+}
+
+/// The future's output.
+///
+/// # Panics
+/// After [`SOON`].
+pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
+    match tokio::time::timeout(SOON, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("not done after {SOON:?}: {what}"),
+    }
+}
+
+/// Waits for a change somebody else makes.
+///
+/// # Panics
+/// After [`SOON`].
+pub(crate) async fn becomes_true(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + SOON;
+    while !condition() {
+        assert!(Instant::now() < end, "it never came about that {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A server of one connection.
+pub(crate) struct Once<T> {
+    pub(crate) addr: SocketAddr,
+    /// Ends when the connection was served.
+    pub(crate) served: JoinHandle<T>,
+}
+
+/// Accepts once, and serves that.
+pub(crate) async fn once<F, T>(serve: impl FnOnce(TcpStream) -> F + Send + 'static) -> Once<T>
+where
+    F: Future<Output = T> + Send + 'static,
+    T: Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let served = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        drop(listener);
+        serve(stream).await
+    });
+    Once { addr, served }
+}
+
+/// A port on 127.0.0.1 where nobody listens: it is held, and not listened on, as long as this is kept.
+pub(crate) struct NobodyListens {
+    port: u16,
+    _held: (std::net::TcpStream, std::net::TcpStream),
+}
+
+impl NobodyListens {
+    pub(crate) fn new() -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let theirs = listener.accept().unwrap().0;
+        Self { port: ours.local_addr().unwrap().port(), _held: (ours, theirs) }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+}

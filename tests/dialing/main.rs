@@ -1,0 +1,37 @@
+//! Ways to a server: TCP, Unix sockets, proxies, commands, jump hosts. Against `sshd`, against real proxies, and against
+//! proxies that misbehave. One module per theme; each lists its trials.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failed expectation ends the test"
+)]
+
+use std::process::ExitCode;
+
+mod commands;
+mod common;
+mod faults;
+mod jumps;
+#[path = "../kit/mod.rs"]
+mod kit;
+mod leaks;
+mod proxies;
+mod sockets;
+
+fn main() -> ExitCode {
+    if proxies::is_asked_for_the_environment() {
+        return proxies::tell_the_environment();
+    }
+    let trials = [
+        sockets::trials(),
+        proxies::trials(),
+        faults::trials(),
+        commands::trials(),
+        jumps::trials(),
+        leaks::trials(),
+    ];
+    kit::run(trials.into_iter().flatten().collect())
+}
