@@ -345,3 +345,6 @@ fn usual_keys() -> Vec<PathBuf> {
     let files = ["id_rsa", "id_ecdsa", "id_ed25519"].map(|name| ssh.join(name));
     files.into_iter().filter(|path| path.is_file()).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -108,6 +108,7 @@ impl Source<'_> {
                 let path = if as_it_is { Ok(text.clone()) } else { self.path(text) };
                 Some(Value::Text(path.map_err(Failure::Fatal)?))
             }
+            ("hostkeyalias", Value::Text(text)) => Some(Value::Text(text.to_ascii_lowercase())),
             ("userknownhostsfile", Value::Words(words)) => {
                 let paths: Result<_, _> = words.iter().map(|word| self.path(word)).collect();
                 Some(Value::Words(paths.map_err(Failure::Fatal)?))

@@ -254,3 +254,6 @@ pub(super) fn wants_final(items: &[Item]) -> bool {
         _ => false,
     })
 }
+
+#[cfg(test)]
+mod tests;
