@@ -35,6 +35,9 @@ pub(super) fn finish(
     if let Some(given) = options.get_mut("user").and_then(|given| given.first_mut()) {
         given_user(given, &host, asked, local, &mut problems);
     }
+    if let Some(given) = options.get_mut("hostkeyalias").and_then(|given| given.first_mut()) {
+        given.value = Value::Text(given.value.as_text().unwrap_or("").to_ascii_lowercase());
+    }
     let all = tokens_of(&options, asked, local, &host);
     let source = Source { proxy: all.only("hknpr"), all, local };
     let mut held: BTreeMap<&'static str, Vec<Held>> = BTreeMap::new();
@@ -108,7 +111,6 @@ impl Source<'_> {
                 let path = if as_it_is { Ok(text.clone()) } else { self.path(text) };
                 Some(Value::Text(path.map_err(Failure::Fatal)?))
             }
-            ("hostkeyalias", Value::Text(text)) => Some(Value::Text(text.to_ascii_lowercase())),
             ("userknownhostsfile", Value::Words(words)) => {
                 let paths: Result<_, _> = words.iter().map(|word| self.path(word)).collect();
                 Some(Value::Words(paths.map_err(Failure::Fatal)?))

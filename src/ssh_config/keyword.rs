@@ -146,7 +146,8 @@ const FAMILY: Words = &[("inet", "inet"), ("inet6", "inet6"), ("any", "any")];
 const SESSION: Words = &[("none", "none"), ("subsystem", "subsystem"), ("default", "default")];
 const HASH: Words = &[("md5", "MD5"), ("sha256", "SHA256")];
 const LEVEL: Words = &[
-    ("quiet", "QUIET"),
+    ("silent", "SILENT"),
+    ("quiet", "SILENT"),
     ("fatal", "FATAL"),
     ("error", "ERROR"),
     ("info", "INFO"),

@@ -174,13 +174,16 @@ impl Course<'_> {
             }
             return;
         }
-        // Of the two ways through a proxy, the first that is given holds.
-        let other = match keyword.name {
-            "proxycommand" => "proxyjump",
-            "proxyjump" => "proxycommand",
-            _ => "",
+        // Of the two ways through a proxy, the first that is given holds; but a command after `ProxyJump none` does.
+        let passed_over = match keyword.name {
+            "proxycommand" => {
+                let jumps = self.first("proxyjump").map(|given| &given.value);
+                jumps.is_some_and(|jumps| *jumps != Value::Jumps(Vec::new()))
+            }
+            "proxyjump" => self.options.contains_key("proxycommand"),
+            _ => false,
         };
-        if !active || self.options.contains_key(other) {
+        if !active || passed_over {
             return;
         }
         let given = Given { keyword, value: value.clone(), at: at.clone() };
@@ -308,10 +311,11 @@ pub(super) fn tokens_of(options: &Options, asked: &Asked, local: &Local, host: &
     })
 }
 
-/// Names in lower case, addresses in their usual form.
+/// Names in lower case, addresses in their usual form. The zone behind an address of IPv6 stays as it is.
 fn fold(host: &str) -> String {
     match host.parse::<IpAddr>() {
         Ok(address) => address.to_string(),
+        Err(_) if host.contains('%') => host.to_owned(),
         Err(_) => host.to_ascii_lowercase(),
     }
 }

@@ -269,7 +269,13 @@ fn is_class(word: &str) -> bool {
         "mincost",
         "default",
     ];
-    NAMES.iter().any(|name| name.eq_ignore_ascii_case(word)) || word.parse::<u8>().is_ok()
+    // As C's `strtol` with base 0.
+    let number = match word.get(..2) {
+        Some("0x" | "0X") => word.get(2..).and_then(|digits| u8::from_str_radix(digits, 16).ok()),
+        _ if word.starts_with('0') => u8::from_str_radix(word, 8).ok(),
+        _ => word.parse::<u8>().ok(),
+    };
+    number.is_some() || NAMES.iter().any(|name| name.eq_ignore_ascii_case(word))
 }
 
 impl fmt::Display for Value {

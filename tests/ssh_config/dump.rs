@@ -101,7 +101,10 @@ pub(crate) fn differences(ours: &Dump, theirs: &Dump, defaults: &Dump) -> Vec<St
     let mut differences = Vec::new();
     for keyword in keywords {
         // It shows the first of several only.
-        if keyword == "logverbose" {
+        let first_only = keyword == "logverbose";
+        // A default that hangs on other options.
+        let derived = keyword == "updatehostkeys" && !ours.contains_key(keyword);
+        if first_only || derived {
             continue;
         }
         let their = plain(keyword, theirs.get(keyword).unwrap_or(&none));

@@ -23,6 +23,7 @@ const REFUSED: &[&str] = &[
     "Port == 3",
     "Foo bar",
     "Tagg x",
+    "\u{feff}Port 22",
     "RekeyLimit 10",
     "RekeyLimit 1K 2x",
     "RekeyLimit none",
@@ -108,7 +109,6 @@ const TAKEN: &[&str] = &[
     "SendEnv -X",
     "ProxyCommand a \\\n",
     "ProxyJump none",
-    "\u{feff}#",
 ];
 
 fn file(directory: &tempfile::TempDir, text: &str) -> std::path::PathBuf {

@@ -30,7 +30,7 @@ fn any_text() -> impl Strategy<Value = String> {
 
 /// A keyword that there is, and words that mean something somewhere.
 fn near_lines() -> impl Strategy<Value = String> {
-    let keywords = [
+    const KEYWORDS: &[&str] = &[
         "Host",
         "Match",
         "Port",
@@ -62,7 +62,7 @@ fn near_lines() -> impl Strategy<Value = String> {
         "BatchMode",
         "ServerAliveCountMax",
     ];
-    let parts = [
+    const PARTS: &[&str] = &[
         "%h",
         "%",
         "%%",
@@ -108,9 +108,8 @@ fn near_lines() -> impl Strategy<Value = String> {
         "^",
         "\t",
     ];
-    let line =
-        (prop::sample::select(&keywords[..]), prop::collection::vec(prop::sample::select(&parts[..]), 0..8))
-            .prop_map(|(keyword, parts)| format!("{keyword} {}", parts.concat()));
+    let line = (prop::sample::select(KEYWORDS), prop::collection::vec(prop::sample::select(PARTS), 0..8))
+        .prop_map(|(keyword, parts)| format!("{keyword} {}", parts.concat()));
     prop::collection::vec(line, 1..5).prop_map(|lines| lines.join("\n"))
 }
 
