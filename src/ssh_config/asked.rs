@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use super::error::{Place, Problem};
+use super::file::Item;
 use super::local::Local;
+use super::value::Value;
 
 /// What becomes of `Match exec`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -97,5 +100,62 @@ impl Asked {
     pub const fn allow_unknown(mut self) -> Self {
         self.allow_unknown = true;
         self
+    }
+}
+
+/// Names that come from elsewhere end in commands by `%h` and `%r`. So, as OpenSSH since 9.6, what is asked may not have what
+/// means something to a shell; files may.
+pub(super) fn check_names(host: &str, given: &[Item]) -> Result<(), Problem> {
+    let refuse = |keyword: &str, name: &str| {
+        let what = format!("`{name}` has characters that mean something to a shell");
+        Err(Problem::new(&Place::Asked, keyword, what, "give a plain name; put others into a file"))
+    };
+    if !is_plain_host(host) {
+        return refuse("host", host);
+    }
+    for item in given {
+        let Item::Option { keyword, value: Value::Text(name), .. } = item else { continue };
+        match keyword.name {
+            "user" if !is_plain_user(name) => return refuse("user", name),
+            "hostname" if !is_plain_host(name) => return refuse("hostname", name),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// OpenSSH's `valid_hostname`; and not empty.
+pub(super) fn is_plain_host(name: &str) -> bool {
+    let special = |c: char| "'`\"$\\;&<>|(){}".contains(c) || c.is_whitespace() || c.is_control();
+    !name.is_empty() && !name.starts_with('-') && !name.contains(special)
+}
+
+/// OpenSSH's `valid_ruser`.
+fn is_plain_user(name: &str) -> bool {
+    let special = |c: char| "'`\";&<>|(){}".contains(c) || c.is_control();
+    let option = name.split(char::is_whitespace).any(|word| word.starts_with('-'));
+    !option && !name.ends_with('\\') && !name.contains(special)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_mean_something_to_a_shell_are_none() {
+        for host in ["a", "::1", "fe80::1%eth0", "a.b-c_d", "xn--bcher-kva", "bücher"] {
+            assert!(is_plain_host(host), "{host}");
+        }
+        for host in
+            ["", "-oProxyCommand=x", "a;b", "$(a)", "`a`", "a b", "a\nb", "a|b", "a\\", "a'", "{a}", "a>b"]
+        {
+            assert!(!is_plain_host(host), "{host}");
+        }
+        for user in ["a", "DOM\\user", "a b", "a@b", "a$"] {
+            assert!(is_plain_user(user), "{user}");
+        }
+        for user in ["-l", "a -b", "a\\", "`a`", "a;b", "a\nb", "$(a)", "a\"b"] {
+            assert!(!is_plain_user(user), "{user}");
+        }
     }
 }

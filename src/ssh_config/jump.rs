@@ -66,7 +66,7 @@ impl JumpHost {
         if host.is_empty() {
             return wrong("has no host name (write an IPv6 address in brackets)");
         }
-        if host.starts_with('-') || host.contains(['/', ' ', '\t', '"', '\'']) {
+        if !super::asked::is_plain_host(host) || host.contains('/') {
             return wrong("has a host name that cannot be one");
         }
         let port = match port {

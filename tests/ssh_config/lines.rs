@@ -9,6 +9,11 @@ use crate::kit::{Peer, peer_test};
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         peer_test("lines::what_ssh_refuses_is_refused_with_its_line", Peer::OpenSshClient, refused),
+        peer_test(
+            "lines::included_files_that_others_may_write_to_are_refused",
+            Peer::OpenSshClient,
+            writable,
+        ),
         peer_test("lines::what_ssh_takes_is_taken", Peer::OpenSshClient, taken),
     ]
 }
@@ -144,4 +149,21 @@ async fn taken() {
         }
         ours(&file).await.expect(line);
     }
+}
+
+async fn writable() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let directory = tempfile::tempdir().unwrap();
+    let included = directory.path().join("included");
+    std::fs::write(&included, "Port 3").unwrap();
+    let file = file(&directory, &format!("Host other\nInclude {}\n", included.display()));
+    for (mode, good) in [(0o644, true), (0o664, false), (0o646, false), (0o600, true)] {
+        std::fs::set_permissions(&included, std::fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(ssh(&file, &["foo".to_owned()]).is_ok(), good, "ssh, {mode:o}");
+        assert_eq!(ours(&file).await.is_ok(), good, "ours, {mode:o}");
+    }
+    // The file that is named is not looked at.
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).unwrap();
+    assert!(ssh(&file, &["foo".to_owned()]).is_ok() && ours(&file).await.is_ok());
 }

@@ -16,6 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("rules::match_exec_has_a_deadline_and_runs_once", [], exec_runs),
         peer_test("rules::what_is_asked_comes_before_the_files", [], asked_first),
         peer_test("rules::a_block_cannot_be_asked", [], no_blocks),
+        peer_test("rules::what_is_asked_cannot_reach_a_shell", [], no_shell),
         peer_test("rules::a_tag_can_be_asked_or_written", [], tags),
         peer_test("rules::newer_keywords_are_known", [], newer),
         peer_test("rules::jump_hosts_are_looked_up_as_they_say", [], jumps),
@@ -102,18 +103,34 @@ async fn exec_runs() {
 
 async fn asked_first() {
     let config =
-        SshConfig::parse("User file\nPort 1\nIdentityFile b\nMatch user \"a \\\\b\"\nCompression yes")
-            .unwrap();
-    let asked = Asked::host("h").local(local()).user("a \"b\\").port(2).option("IdentityFile=a");
+        SshConfig::parse("User file\nPort 1\nIdentityFile b\nMatch user DOM*\nCompression yes").unwrap();
+    let asked = Asked::host("h").local(local()).user("DOM\\a b").port(2).option("IdentityFile=a");
     let options = config.resolve(&asked).unwrap();
-    assert_eq!((options.user(), options.port()), ("a \"b\\", 2));
+    assert_eq!((options.user(), options.port()), ("DOM\\a b", 2));
     assert_eq!(options.identity_files().unwrap(), ["a", "b"].map(Into::<std::path::PathBuf>::into));
+    assert!(options.settings().any(|setting| setting.to_string() == "compression yes"), "the user matched");
 }
 
 async fn no_blocks() {
     for line in ["Host x", "Match all", "Include x", "Port", "Foo 1"] {
         let error = SshConfig::default().resolve(&Asked::host("h").local(local()).option(line)).unwrap_err();
         assert!(error.to_string().starts_with("given option: "), "{error}");
+    }
+}
+
+async fn no_shell() {
+    let config = SshConfig::parse("ProxyCommand nc %h %r").unwrap();
+    let fine = config.resolve(&Asked::host("foo").local(local()).user("u"));
+    assert_eq!(fine.unwrap().proxy(), Some(Proxy::Command("nc foo u".to_owned())));
+    for asked in [
+        Asked::host("$(reboot)"),
+        Asked::host("-x"),
+        Asked::host(""),
+        Asked::host("h").user("`reboot`"),
+        Asked::host("h").option("HostName=a;b"),
+    ] {
+        let error = config.resolve(&asked.local(local())).unwrap_err().to_string();
+        assert!(error.contains("mean something to a shell"), "{error}");
     }
 }
 
