@@ -26,6 +26,7 @@ pub struct ClientConfig {
     pub(super) auth: Credentials,
     pub(super) dialer: Option<Dialer>,
     pub(super) host_key: HostKeyPolicy,
+    pub(super) host_key_alias: Option<String>,
     pub(super) timeouts: Timeouts,
     pub(super) limits: Limits,
     pub(super) keepalive: Keepalive,
@@ -60,6 +61,7 @@ impl ClientConfig {
             auth: Credentials::Given(Auth::usual()),
             dialer: None,
             host_key: HostKeyPolicy::default(),
+            host_key_alias: None,
             timeouts: Timeouts::default(),
             limits: Limits::default(),
             keepalive: Keepalive::default(),
@@ -138,6 +140,14 @@ impl ClientConfig {
     #[must_use]
     pub fn host_key(mut self, policy: HostKeyPolicy) -> Self {
         self.host_key = policy;
+        self
+    }
+
+    /// Looks the host key up under this name, without the port, instead of the host's own (`HostKeyAlias`): for servers that are
+    /// reached at several addresses or over tunnels. It is the name that certificates must have, too.
+    #[must_use]
+    pub fn host_key_alias(mut self, name: impl Into<String>) -> Self {
+        self.host_key_alias = Some(name.into());
         self
     }
 

@@ -79,6 +79,9 @@ impl HostOptions {
             .timeouts(applying.timeouts())
             .keepalive(applying.keepalive())
             .rekey(applying.rekey());
+        if let Some(alias) = self.text("hostkeyalias") {
+            config = config.host_key_alias(alias);
+        }
         if let Some(names) = applying.algorithms("ciphers", AlgorithmKind::Cipher) {
             config = config.ciphers(names);
         }

@@ -237,7 +237,7 @@ const KEYWORDS: &[Keyword] = &[
     first("userknownhostsfile", G::WordsOrNone, Applied),
     first("globalknownhostsfile", G::WordsOrNone, Applied),
     flag("hashknownhosts", Applied),
-    first("hostkeyalias", G::Word, NEVER),
+    first("hostkeyalias", G::Word, Applied),
     first("hostkeyalgorithms", G::Algorithms, Applied),
     first("casignaturealgorithms", G::Algorithms, NEVER),
     first("revokedhostkeys", G::Word, NONE),

@@ -15,6 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         peer_test("applied::a_file_is_enough_to_connect", SERVER, connects),
         peer_test("applied::strict_host_key_checking_is_kept", SERVER, strict),
+        peer_test("applied::a_host_key_alias_is_looked_up", SERVER, alias),
         peer_test("applied::accept_new_writes_a_hashed_name", SERVER, accept_new),
         peer_test("applied::algorithms_are_those_of_the_file", SERVER, algorithms),
         peer_test("applied::a_certificate_file_logs_in", SERVER, certificate),
@@ -63,6 +64,18 @@ async fn strict() {
         assert!(matches!(error, ConnectError::HostKey(HostKeyError::Unknown { .. })), "{error:?}");
     }
     assert!(!empty.exists());
+}
+
+async fn alias() {
+    let sshd = Sshd::builder().start().unwrap();
+    let known = sshd.directory().join("aliased");
+    std::fs::write(&known, format!("gate {}\n", sshd.host_keys()[0].public_fields().unwrap())).unwrap();
+    let file = format!("UserKnownHostsFile {}", known.display());
+    assert_eq!(echo(client(&sshd, &format!("{file}\nHostKeyAlias Gate")).await).await, b"in\n");
+    for other in [file.clone(), format!("{file}\nHostKeyAlias other")] {
+        let error = client(&sshd, &other).await.connect().await.expect_err("another name");
+        assert!(matches!(error, ConnectError::HostKey(HostKeyError::Unknown { .. })), "{error:?}");
+    }
 }
 
 async fn accept_new() {
