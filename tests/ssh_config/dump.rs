@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 
 use ractor_ssh::ssh_config::{AlgorithmList, HostOptions};
 
@@ -39,10 +40,14 @@ pub(crate) fn ssh(file: &Path, arguments: &[String]) -> Result<Dump, String> {
     Ok(dump)
 }
 
-/// What `ssh -Q` lists.
-fn query(what: &str) -> Vec<String> {
-    let output = Command::new(require_program("ssh").unwrap()).args(["-Q", what]).output().unwrap();
-    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+/// What `ssh -Q` lists; asked once.
+fn query(what: &'static str) -> Vec<String> {
+    static KNOWN: Mutex<BTreeMap<&str, Vec<String>>> = Mutex::new(BTreeMap::new());
+    let ask = || {
+        let output = Command::new(require_program("ssh").unwrap()).args(["-Q", what]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+    };
+    KNOWN.lock().unwrap().entry(what).or_insert_with(ask).clone()
 }
 
 /// Ours. Algorithms are resolved against what `ssh` has.
@@ -59,7 +64,7 @@ pub(crate) fn ours(options: &HostOptions, defaults: &Dump) -> Dump {
         let pairs = options.set_env().into_iter().map(|(name, value)| format!("{name}={value}")).collect();
         dump.insert("setenv".to_owned(), pairs);
     }
-    let mut algorithms = |keyword: &str, list: Option<&AlgorithmList>, all: &str| {
+    let mut algorithms = |keyword: &str, list: Option<&AlgorithmList>, all: &'static str| {
         if let Some(list) = list {
             let default: Vec<&str> = defaults[keyword][0].split(',').collect();
             dump.insert(keyword.to_owned(), vec![list.resolve(&default, &query(all)).join(",")]);

@@ -1,4 +1,5 @@
-//! OpenSSH's client configuration: the options of a collection of files against `ssh -G`, lines that `ssh` refuses, texts that
+//! OpenSSH's client configuration: the options of a collection of files against `ssh -G`, files made at random, lines that `ssh`
+//! refuses, texts that
 //! mean nothing, and connections made from files.
 
 #![allow(
@@ -18,10 +19,17 @@ mod dump;
 mod kit;
 mod lines;
 mod properties;
+mod random;
 mod rules;
 
 fn main() -> ExitCode {
-    let trials =
-        [corpus::trials(), lines::trials(), rules::trials(), properties::trials(), applied::trials()];
+    let trials = [
+        corpus::trials(),
+        lines::trials(),
+        rules::trials(),
+        properties::trials(),
+        random::trials(),
+        applied::trials(),
+    ];
     kit::run(trials.into_iter().flatten().collect())
 }
