@@ -31,6 +31,7 @@
 //! - `Match localnetwork`, `command`, `sessiontype` and `version`, and tokens in `Include`, are errors.
 //! - `Match exec` is an error until it is said what to do about it: [`Asked::match_exec`].
 //! - `CanonicalizeHostname` asks no name server; it is reported as not honoured.
+//! - `%C` has the jump host in it (`%j`), as in OpenSSH from 9.8 on, and `User` takes tokens, as from 10.0 on.
 //! - `SendEnv` keeps each name once.
 //! - Algorithms are names until they are applied, against the lists of this crate.
 //! - An `IdentityFile` whose variable is not set is a [remark](HostOptions::remarks), and not used; OpenSSH logs it. A

@@ -72,7 +72,7 @@ const LINES: &[(&str, &[&str])] = &[
     ("ClearAllForwardings", &["yes", "no"]),
     ("RequestTTY", &["yes", "force", "auto", "no"]),
     ("RemoteCommand", &["ls %h", "none", "echo \"a  b\" # c"]),
-    ("ControlPath", &["~/c-%C", "none", "%d/%k"]),
+    ("ControlPath", &["~/c-%h-%r", "none", "%d/%k"]),
     ("HostKeyAlias", &["K1", "k2"]),
     ("IPQoS", &["ef", "af11 af12", "none"]),
     ("AddKeysToAgent", &["yes", "1h", "ask", "confirm", "no"]),
