@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::asking::{Asking, Shared};
 use super::error::{Place, Problem, SshConfigError};
 use super::keyword::Standing;
-use super::options::{Held, HostOptions, IdentityAgent, StrictHostKeys};
+use super::kinds::{IdentityAgent, StrictHostKeys};
+use super::options::{Held, HostOptions};
 use crate::auth::{AgentMode, Auth, IdentityFile};
 use crate::client::ClientConfig;
 use crate::config::{Keepalive, RekeyLimit, Timeouts};
@@ -68,7 +69,7 @@ impl HostOptions {
     /// agent is not asked. Looks whether the usual key files exist; reads nothing.
     ///
     /// # Errors
-    /// [`SshConfigError::Bad`] for a proxy without [`Asking::dial_with`] (a direct connection is not what was asked for),
+    /// [`SshConfigError::Bad`] for a proxy without [`Asking::dial_with`] or [`Asking::proxy_by_caller`] (a direct connection is not what was asked for),
     /// for `RefuseConnection`, and for lists of algorithms of which we have none.
     pub fn client_config(&self, asking: &Asking) -> Result<Applied, SshConfigError> {
         let mut applying = Applying { options: self, left: Vec::new(), problems: Vec::new() };
@@ -310,8 +311,8 @@ impl Applying<'_> {
     }
 
     fn proxy(&mut self, asking: &Asking) {
-        if self.options.proxy().is_some() && asking.dial.is_none() {
-            let fix = "give a way through it by `Asking::dial_with`, or `ProxyJump none`";
+        if self.options.proxy().is_some() && asking.dial.is_none() && !asking.proxy_by_caller {
+            let fix = "give a way through it by `Asking::dial_with`, see to it yourself (`Asking::proxy_by_caller`), or say `ProxyJump none`";
             for keyword in ["proxyjump", "proxycommand"] {
                 self.problem(keyword, "asks for a proxy, and the connection would be made without", fix);
             }

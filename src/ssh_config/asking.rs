@@ -24,6 +24,7 @@ pub struct Asking {
     pub(super) keyboard: Option<KeyboardInteractive>,
     pub(super) verifier: Option<Arc<dyn HostKeyVerifier>>,
     pub(super) dial: Option<Arc<Dial>>,
+    pub(super) proxy_by_caller: bool,
 }
 
 impl fmt::Debug for Asking {
@@ -77,7 +78,8 @@ impl Asking {
     }
 
     /// How the byte stream is made, as [`ClientConfig::dial_with`]: takes the place of what
-    /// [`HostOptions::proxy`](super::HostOptions::proxy) says, which is an error without it.
+    /// [`HostOptions::proxy`](super::HostOptions::proxy) says, which is an error without it or
+    /// [`proxy_by_caller`](Self::proxy_by_caller).
     #[must_use]
     pub fn dial_with<F, Fut, IO>(mut self, dial: F) -> Self
     where
@@ -90,6 +92,14 @@ impl Asking {
             let dial = Arc::clone(&dial);
             config.dial_with(move || dial())
         }));
+        self
+    }
+
+    /// The program sees to `ProxyJump` and `ProxyCommand` itself, with the configuration it gets: they are
+    /// [`Left::ForCaller`](super::Left::ForCaller), and no error.
+    #[must_use]
+    pub const fn proxy_by_caller(mut self) -> Self {
+        self.proxy_by_caller = true;
         self
     }
 }

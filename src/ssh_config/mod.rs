@@ -31,7 +31,7 @@
 //! - `Match localnetwork`, `command`, `sessiontype` and `version`, and tokens in `Include`, are errors.
 //! - `Match exec` is an error until it is said what to do about it: [`Asked::match_exec`].
 //! - `CanonicalizeHostname` asks no name server; it is reported as not honoured.
-//! - `%C` has the jump host in it (`%j`), as in OpenSSH from 9.8 on, and `User` takes tokens, as from 10.0 on.
+//! - `%C` has the jump host in it (`%j`), and `User` takes tokens, as in newer releases; 9.2 knows neither.
 //! - `SendEnv` keeps each name once.
 //! - Algorithms are names until they are applied, against the lists of this crate.
 //! - An `IdentityFile` whose variable is not set is a [remark](HostOptions::remarks), and not used; OpenSSH logs it. A
@@ -59,6 +59,7 @@ mod file;
 mod forward;
 mod jump;
 mod keyword;
+mod kinds;
 mod local;
 mod options;
 mod pattern;
@@ -77,11 +78,11 @@ pub use asking::Asking;
 pub use error::{Place, Problem, SshConfigError};
 pub use forward::{Endpoint, Forward};
 pub use jump::JumpHost;
-pub use local::Local;
-pub use options::{
-    AddressFamily, AgentForwarding, HostOptions, IdentityAgent, Proxy, RequestTty, SessionType, Setting,
-    StrictHostKeys,
+pub use kinds::{
+    AddressFamily, AgentForwarding, IdentityAgent, Proxy, RequestTty, SessionType, StrictHostKeys,
 };
+pub use local::Local;
+pub use options::{HostOptions, Setting};
 
 use error::Place as At;
 use file::{Item, Reader, Trust};

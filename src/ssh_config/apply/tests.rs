@@ -138,6 +138,8 @@ fn a_proxy_is_never_left_out_in_silence() {
         assert!(error.contains("text:1: proxy") && error.contains("dial_with"), "{error}");
         let dialled = Asking::nobody().dial_with(|| async { Ok(tokio::io::duplex(1).0) });
         assert!(options.client_config(&dialled).is_ok());
+        let left = options.client_config(&Asking::nobody().proxy_by_caller()).unwrap().left;
+        assert!(left.iter().any(|left| left.keyword.starts_with("proxy") && left.left == Left::ForCaller));
     }
     assert!(options("ProxyCommand none").client_config(&Asking::nobody()).is_ok());
 }
