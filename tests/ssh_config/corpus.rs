@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use libtest_mimic::Trial;
 use ractor_ssh::ssh_config::{Asked, MatchExec, SshConfig};
 
-use crate::dump::{differences, ours, ssh};
+use crate::dump::{differences, ours, ssh, usual};
 use crate::kit::{Peer, peer_test};
 
 fn folder() -> PathBuf {
@@ -26,7 +26,21 @@ pub(crate) fn trials() -> Vec<Trial> {
         let title = format!("corpus::{}_is_read_as_ssh_reads_it", name.trim_end_matches(".conf"));
         peer_test(&title, Peer::OpenSshClient, move || same_as_ssh(name))
     };
-    names.into_iter().map(trial).collect()
+    let usual =
+        peer_test("corpus::the_usual_files_are_read_as_ssh_reads_them", Peer::OpenSshClient, usual_files);
+    names.into_iter().map(trial).chain([usual]).collect()
+}
+
+/// Whatever is configured on this machine, at least by its distribution.
+async fn usual_files() {
+    let host = "host.of.no.file";
+    let theirs = usual(host).unwrap();
+    let defaults = ssh(Path::new("none"), &[host.to_owned()]).unwrap();
+    let config = SshConfig::load().await.unwrap_or_else(|error| panic!("{error}"));
+    let options = config.resolve_running(&asked(&[host.to_owned()])).await;
+    let options = options.unwrap_or_else(|error| panic!("{error}"));
+    let differences = differences(&ours(&options, &defaults), &theirs, &defaults);
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
 
 /// A copy of the collection, with its place put in, that nobody else may write to.

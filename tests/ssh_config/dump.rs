@@ -12,10 +12,22 @@ use crate::kit::require_program;
 /// Values by keyword, in order.
 pub(crate) type Dump = BTreeMap<String, Vec<String>>;
 
-/// Asks `ssh`; its error text if it refuses.
+/// Asks `ssh` about one file; its error text if it refuses.
 pub(crate) fn ssh(file: &Path, arguments: &[String]) -> Result<Dump, String> {
     let mut command = Command::new(require_program("ssh").unwrap());
-    command.arg("-G").arg("-F").arg(file).args(arguments).stdin(Stdio::null());
+    command.arg("-G").arg("-F").arg(file).args(arguments);
+    dump(command)
+}
+
+/// Asks `ssh` about the files it reads without being told.
+pub(crate) fn usual(host: &str) -> Result<Dump, String> {
+    let mut command = Command::new(require_program("ssh").unwrap());
+    command.arg("-G").arg(host);
+    dump(command)
+}
+
+fn dump(mut command: Command) -> Result<Dump, String> {
+    command.stdin(Stdio::null());
     let output = command.output().unwrap();
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
