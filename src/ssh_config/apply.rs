@@ -1,7 +1,7 @@
 //! From the options of a host to a client's configuration, and to the list of what did not go into it.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::asking::{Asking, Shared};
@@ -194,7 +194,7 @@ impl Applying<'_> {
             Some(IdentityAgent::At(socket)) => auth.agent_at(AgentMode::IfAvailable, socket),
             Some(IdentityAgent::Usual) | None => auth.agent(AgentMode::IfAvailable),
         };
-        let files = self.options.identity_files().unwrap_or_else(usual_keys);
+        let files = self.options.identity_files().unwrap_or_else(|| usual_keys(&self.options.ssh_dir()));
         let certificates = self.options.certificate_files();
         if !certificates.is_empty() && !only {
             self.not_honoured(
@@ -214,7 +214,7 @@ impl Applying<'_> {
     }
 
     fn host_key(&mut self, asking: &Asking) -> HostKeyPolicy {
-        let ssh = std::env::home_dir().unwrap_or_default().join(".ssh");
+        let ssh = self.options.ssh_dir();
         let user = self.options.user_known_hosts();
         let mut files = user.unwrap_or_else(|| vec![ssh.join("known_hosts"), ssh.join("known_hosts2")]);
         if files.is_empty() {
@@ -344,8 +344,7 @@ impl Applying<'_> {
 }
 
 /// The keys OpenSSH tries without being told, as far as they exist.
-fn usual_keys() -> Vec<PathBuf> {
-    let ssh = std::env::home_dir().unwrap_or_default().join(".ssh");
+fn usual_keys(ssh: &Path) -> Vec<PathBuf> {
     let files = ["id_rsa", "id_ecdsa", "id_ed25519"].map(|name| ssh.join(name));
     files.into_iter().filter(|path| path.is_file()).collect()
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::asked::Asked;
-use super::error::{Problem, SshConfigError};
+use super::error::{Place, Problem, SshConfigError};
 use super::forward::{Endpoint, Forward};
 use super::jump::JumpHost;
 use super::local::Local;
@@ -81,11 +81,12 @@ pub(super) fn finish(
     Ok(HostOptions::new(asked.host.clone(), host, local.clone(), held, remarks))
 }
 
-/// OpenSSH 10 puts tokens into the user name, all but those that are made of it.
+/// OpenSSH 10 puts tokens into the user name of a file, all but those that are made of it.
 fn given_user(given: &mut Given, host: &str, asked: &Asked, local: &Local, problems: &mut Vec<Problem>) {
-    let Some(text) = given.value.as_text().filter(|text| text.contains('%') || text.contains("${")) else {
+    let Some(text) = given.value.as_text() else { return };
+    if given.at == Place::Asked || !(text.contains('%') || text.contains("${")) {
         return;
-    };
+    }
     let tokens = tokens_of(&BTreeMap::new(), asked, local, host).only("dhijkLlnpu");
     match tokens::expand(text, Some(&tokens), true) {
         Ok(user) => given.value = Value::Text(user),

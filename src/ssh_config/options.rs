@@ -396,6 +396,11 @@ impl HostOptions {
         self.flag("batchmode")
     }
 
+    /// `~/.ssh` of the local user.
+    pub(super) fn ssh_dir(&self) -> PathBuf {
+        self.local.ssh_dir()
+    }
+
     pub(super) fn held(&self) -> impl Iterator<Item = &Held> {
         self.held.values().flatten()
     }

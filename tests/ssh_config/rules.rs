@@ -146,6 +146,8 @@ async fn newer() {
     let options =
         options("User %u-%L\nChannelTimeout session=1m\nObscureKeystrokeTiming no\nWarnWeakCrypto no", "h");
     assert_eq!(options.user(), "me-desk");
+    let asked = SshConfig::default().resolve(&Asked::host("h").local(local()).user("50%")).unwrap();
+    assert_eq!(asked.user(), "50%", "what is asked is taken as it is");
     assert!(options.remarks().is_empty());
 }
 

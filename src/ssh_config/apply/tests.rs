@@ -96,7 +96,7 @@ fn host_keys_are_judged_as_the_file_says() {
         let options = options(text);
         format!("{:?}", applying(&options).host_key(&Asking::nobody()))
     };
-    assert!(policy("").contains("Refuse"));
+    assert!(policy("").contains("Refuse") && policy("").contains(r#"["/home/me/.ssh/known_hosts", "#));
     assert!(policy("StrictHostKeyChecking accept-new").contains("Remember"));
     let files = policy("UserKnownHostsFile /u1 /u2\nGlobalKnownHostsFile /g\nHashKnownHosts yes");
     assert!(files.contains(r#"["/u1", "/u2", "/g"]"#) && files.contains("hash_names: true"), "{files}");
@@ -155,4 +155,16 @@ fn a_list_that_leaves_nothing_names_what_there_is() {
         assert_eq!(applied.config.check(), Ok(()), "{keyword}");
     }
     assert!(options("RefuseConnection moved to b").client_config(&Asking::nobody()).is_err());
+}
+
+#[test]
+fn the_usual_keys_are_those_of_the_local_user() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::create_dir(home.path().join(".ssh")).unwrap();
+    let key = home.path().join(".ssh/id_ed25519");
+    std::fs::write(&key, "").unwrap();
+    let local = Local::new("me", 1000, home.path(), "desk");
+    let options = SshConfig::default().resolve(&Asked::host("h").local(local)).unwrap();
+    let auth = format!("{:?}", applying(&options).auth(&Asking::nobody()));
+    assert!(auth.contains(key.to_str().unwrap()) && !auth.contains("id_rsa"), "{auth}");
 }
