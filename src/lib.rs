@@ -41,6 +41,7 @@
 //! | `sftp` | no | the `sftp` subsystem of the daemon: files below one directory |
 //! | `pty` | no | real processes on the daemon's channels ([`process`]): commands and shells, on a terminal or pipes; Unix |
 //! | `metrics` | no | counters, gauges and histograms for the facade of that name: module `metrics` |
+//! | `ssh-config` | no | OpenSSH's `ssh_config(5)`, read, looked up and applied |
 //! | `test-util` | no | an in-memory scripted peer, for tests of your own behaviours |
 //!
 //! # Speed
@@ -63,6 +64,8 @@ pub mod managed;
 pub mod observe;
 pub mod pool;
 pub mod session;
+#[cfg(feature = "ssh-config")]
+pub mod ssh_config;
 pub mod supervised;
 pub mod supervision;
 pub mod target;

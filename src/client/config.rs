@@ -27,6 +27,7 @@ pub struct ClientConfig {
     pub(super) deadline: Duration,
     pub(super) outbound_rate: u64,
     pub(super) host_key: HostKeyPolicy,
+    pub(super) host_key_alias: Option<String>,
     pub(super) timeouts: Timeouts,
     pub(super) limits: Limits,
     pub(super) keepalive: Keepalive,
@@ -64,6 +65,7 @@ impl ClientConfig {
             deadline: Duration::MAX,
             outbound_rate: u64::MAX,
             host_key: HostKeyPolicy::default(),
+            host_key_alias: None,
             timeouts: Timeouts::default(),
             limits: Limits::default(),
             keepalive: Keepalive::default(),
@@ -120,6 +122,14 @@ impl ClientConfig {
     #[must_use]
     pub fn host_key(mut self, policy: HostKeyPolicy) -> Self {
         self.host_key = policy;
+        self
+    }
+
+    /// Looks the host key up under this name, without the port, instead of the host's own (`HostKeyAlias`): for servers that are
+    /// reached at several addresses or over tunnels. It is the name that certificates must have, too.
+    #[must_use]
+    pub fn host_key_alias(mut self, name: impl Into<String>) -> Self {
+        self.host_key_alias = Some(name.into());
         self
     }
 

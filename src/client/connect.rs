@@ -230,7 +230,12 @@ async fn start<IO>(
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let host_key = config.host_key.prepare(&config.host, config.port).await?;
+    // As OpenSSH, an alias is looked up without the port.
+    let (name, port) = match &config.host_key_alias {
+        Some(alias) => (alias.as_str(), 22),
+        None => (config.host.as_str(), config.port),
+    };
+    let host_key = config.host_key.prepare(name, port).await?;
     let sink = Sink::default();
     let established = establish(Establish {
         io,

@@ -29,6 +29,12 @@ pub struct HostKeyAlgorithms {
     pub keys: Vec<Algorithm>,
 }
 
+/// The names of all we support, in the default order.
+#[cfg(feature = "ssh-config")]
+pub(crate) fn host_key_names() -> Vec<String> {
+    DEFAULT.iter().map(|algorithm| algorithm.as_str().to_owned()).collect()
+}
+
 impl HostKeyAlgorithms {
     /// Everything we support, in the default order.
     pub(super) fn default_order() -> Vec<Algorithm> {

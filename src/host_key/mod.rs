@@ -35,6 +35,8 @@ mod presented;
 mod verifier;
 
 pub use algorithms::HostKeyAlgorithms;
+#[cfg(feature = "ssh-config")]
+pub(crate) use algorithms::host_key_names;
 pub use certificate::CertificateProblem;
 #[cfg(feature = "server")]
 pub(crate) use certificate::{SignatureProblem, check_signature};
@@ -43,7 +45,7 @@ pub use entry::{KnownHostsEntry, KnownHostsLine, KnownHostsProblem, Marker};
 pub use error::HostKeyError;
 pub use files::KnownHostsFiles;
 pub use known_hosts::KnownHosts;
-#[cfg(feature = "server")]
+#[cfg(any(feature = "server", feature = "ssh-config"))]
 pub(crate) use names::glob;
 pub use pin::HostKeyPin;
 pub use policy::HostKeyPolicy;

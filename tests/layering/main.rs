@@ -17,7 +17,7 @@ mod source;
 use source::{Source, is_part};
 
 /// Every top-level module and its tier.
-const TIERS: [(&str, u8); 29] = [
+const TIERS: [(&str, u8); 30] = [
     ("wire", 0),
     ("error", 1),
     ("config", 1),
@@ -47,6 +47,7 @@ const TIERS: [(&str, u8); 29] = [
     ("target", 9),
     ("fan_out", 10),
     ("hardening", 7),
+    ("ssh_config", 7),
 ];
 
 /// Where russh may be named: a file, or a folder and all below it.

@@ -11,5 +11,7 @@ mod tests;
 mod transport;
 
 pub(crate) use crate::transport::russh_common::AlgorithmLists;
+#[cfg(feature = "ssh-config")]
+pub(crate) use crate::transport::russh_common::{AlgorithmKind, known_algorithms};
 pub(crate) use establish::{Establish, establish};
 pub(crate) use handler::BannerHook;

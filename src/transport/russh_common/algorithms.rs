@@ -17,6 +17,58 @@ pub(crate) struct AlgorithmLists {
     pub(crate) host_keys: Vec<String>,
 }
 
+/// Which of the lists.
+#[cfg(feature = "ssh-config")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AlgorithmKind {
+    Kex,
+    Cipher,
+    Mac,
+    HostKey,
+}
+
+/// Names on the wire.
+#[cfg(feature = "ssh-config")]
+#[derive(Debug)]
+pub(crate) struct KnownAlgorithms {
+    /// What a client offers by default, most preferred first.
+    pub(crate) default: Vec<String>,
+    /// What it can be told to offer.
+    pub(crate) all: Vec<String>,
+}
+
+/// What there is, without what gives no protection at all and without the markers of extensions.
+#[cfg(feature = "ssh-config")]
+pub(crate) fn known_algorithms(kind: AlgorithmKind) -> KnownAlgorithms {
+    fn names<'a, N: AsRef<str> + 'a>(list: impl IntoIterator<Item = &'a N>) -> Vec<String> {
+        let no_algorithm = |name: &str| {
+            matches!(name, "none" | "clear")
+                || name.starts_with("ext-info-")
+                || name.starts_with("kex-strict-")
+        };
+        list.into_iter().map(|name| name.as_ref().to_owned()).filter(|name| !no_algorithm(name)).collect()
+    }
+    let default = Preferred::DEFAULT;
+    match kind {
+        AlgorithmKind::Kex => KnownAlgorithms {
+            default: names(default.kex.iter()),
+            all: names(kex::ALL_KEX_ALGORITHMS.iter().copied()),
+        },
+        AlgorithmKind::Cipher => KnownAlgorithms {
+            default: names(default_ciphers().iter()),
+            all: names(cipher::ALL_CIPHERS.iter().copied()),
+        },
+        AlgorithmKind::Mac => KnownAlgorithms {
+            default: names(default.mac.iter()),
+            all: names(mac::ALL_MAC_ALGORITHMS.iter().copied()),
+        },
+        AlgorithmKind::HostKey => {
+            let all = crate::host_key::host_key_names();
+            KnownAlgorithms { default: all.clone(), all }
+        }
+    }
+}
+
 /// Ciphers by default: those that authenticate, AES first. aws-lc runs AES-GCM eight times as fast as ChaCha20 on a
 /// processor with AES instructions; on one without, ChaCha20 comes first.
 fn default_ciphers() -> Vec<cipher::Name> {

@@ -9,6 +9,8 @@ mod outlet;
 mod taps;
 
 pub(crate) use algorithms::AlgorithmLists;
+#[cfg(feature = "ssh-config")]
+pub(crate) use algorithms::{AlgorithmKind, known_algorithms};
 pub(in crate::transport) use ending::Ending;
 pub(in crate::transport) use guard::CloseOnDrop;
 pub(in crate::transport) use outlet::Outlet;

@@ -1,0 +1,187 @@
+//! What is forwarded: `LocalForward`, `RemoteForward`, `DynamicForward`.
+//!
+//! Owns reading and writing the specifications. Forwards nothing.
+
+use std::fmt;
+
+/// Where a forward listens, or leads to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Endpoint {
+    /// A TCP port.
+    Tcp {
+        /// Address or name. To listen at, `None` is what `GatewayPorts` says, by default loopback; `*` and an empty
+        /// name are every address.
+        host: Option<String>,
+        /// The port; 0, in remote forwards only, lets the server choose.
+        port: u16,
+    },
+    /// A Unix socket.
+    Unix(String),
+}
+
+/// One forward.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Forward {
+    /// Whether the server listens; otherwise we do.
+    pub remote: bool,
+    /// Where connections are taken.
+    pub listen: Endpoint,
+    /// Where they lead; `None` is wherever the SOCKS client asks for.
+    pub connect: Option<Endpoint>,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host: None, port } => write!(f, "{port}"),
+            Self::Tcp { host: Some(host), port } => write!(f, "[{host}]:{port}"),
+            Self::Unix(path) => f.write_str(path),
+        }
+    }
+}
+
+impl fmt::Display for Forward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.connect, self.remote) {
+            (Some(connect), _) => write!(f, "{} {connect}", self.listen),
+            (None, true) => write!(f, "{} [socks]:0", self.listen),
+            (None, false) => self.listen.fmt(f),
+        }
+    }
+}
+
+/// A part of a specification between colons.
+struct Field {
+    text: String,
+    is_path: bool,
+}
+
+impl Forward {
+    /// Reads `[host:]port` and a destination (or none, for SOCKS); the error says what is wrong.
+    pub(super) fn parse(remote: bool, listen: &str, connect: Option<&str>) -> Result<Self, String> {
+        let wants_target = connect.is_some();
+        let spec = connect.map_or_else(|| listen.to_owned(), |connect| format!("{listen}:{connect}"));
+        let fields =
+            fields(&spec).ok_or_else(|| format!("`{spec}` has an open bracket or ends in a backslash"))?;
+        let host = |field: &Field| field.text.clone();
+        let listen_port = |field: &Field| {
+            let port = super::units::port_or_zero(&field.text).filter(|port| remote || *port != 0);
+            port.ok_or_else(|| format!("`{}` is no port to listen on", field.text))
+        };
+        let tcp = |name: &Field, port: &Field| {
+            let port = super::units::port(&port.text).ok_or_else(|| format!("`{}` is no port", port.text))?;
+            if name.text.is_empty() {
+                return Err(format!("`{spec}` has no host to connect to"));
+            }
+            Ok(Endpoint::Tcp { host: Some(host(name)), port })
+        };
+        let unix = |field: &Field| Endpoint::Unix(field.text.clone());
+        let (listen, connect) = match fields.as_slice() {
+            [path] if path.is_path => (unix(path), None),
+            [port] => (Endpoint::Tcp { host: None, port: listen_port(port)? }, None),
+            [from, to] if from.is_path && to.is_path => (unix(from), Some(unix(to))),
+            [port, to] if to.is_path => {
+                (Endpoint::Tcp { host: None, port: listen_port(port)? }, Some(unix(to)))
+            }
+            [name, port] => (Endpoint::Tcp { host: Some(host(name)), port: listen_port(port)? }, None),
+            [from, name, port] if from.is_path => (unix(from), Some(tcp(name, port)?)),
+            [name, port, to] if to.is_path => {
+                (Endpoint::Tcp { host: Some(host(name)), port: listen_port(port)? }, Some(unix(to)))
+            }
+            [port, to, to_port] => {
+                (Endpoint::Tcp { host: None, port: listen_port(port)? }, Some(tcp(to, to_port)?))
+            }
+            [name, port, to, to_port] => {
+                (Endpoint::Tcp { host: Some(host(name)), port: listen_port(port)? }, Some(tcp(to, to_port)?))
+            }
+            _ => return Err(format!("`{spec}` has {} parts", fields.len())),
+        };
+        match (wants_target, &connect) {
+            (true, None) => Err(format!("`{spec}` has no destination")),
+            (false, Some(_)) => Err(format!("`{spec}` has more than a place to listen at")),
+            _ => Ok(Self { remote, listen, connect }),
+        }
+    }
+}
+
+/// Splits at colons; brackets keep colons together, a backslash takes the next character as it is.
+fn fields(spec: &str) -> Option<Vec<Field>> {
+    let mut fields = Vec::new();
+    let mut rest = spec;
+    while !rest.is_empty() {
+        if let Some(inner) = rest.strip_prefix('[') {
+            let (text, after) = inner.split_once(']')?;
+            rest = if after.is_empty() { after } else { after.strip_prefix(':')? };
+            fields.push(Field { text: text.to_owned(), is_path: text.contains('/') });
+            continue;
+        }
+        let mut text = String::new();
+        let mut chars = rest.chars();
+        loop {
+            match chars.next() {
+                None | Some(':') => break,
+                Some('\\') => text.push(chars.next()?),
+                Some(c) => text.push(c),
+            }
+        }
+        rest = chars.as_str();
+        fields.push(Field { is_path: text.contains('/'), text });
+    }
+    Some(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(remote: bool, listen: &str, connect: &str) -> Result<String, String> {
+        let connect = Some(connect).filter(|connect| !connect.is_empty());
+        Forward::parse(remote, listen, connect).map(|forward| forward.to_string())
+    }
+
+    #[test]
+    fn forwards_are_read_as_in_openssh() {
+        let table = [
+            ("8080", "localhost:80", "8080 [localhost]:80"),
+            ("127.0.0.1:8080", "h:80", "[127.0.0.1]:8080 [h]:80"),
+            ("[::1]:81", "[::2]:82", "[::1]:81 [::2]:82"),
+            ("*:81", "h:1", "[*]:81 [h]:1"),
+            (":81", "h:1", "[]:81 [h]:1"),
+            ("8080", "/s", "8080 /s"),
+            ("/a", "/b", "/a /b"),
+            ("/a", "h:1", "/a [h]:1"),
+            ("h:1", "/a\\:b", "[h]:1 /a:b"),
+            ("1080", "", "1080"),
+            ("h:1080", "", "[h]:1080"),
+        ];
+        for (listen, connect, shown) in table {
+            assert_eq!(read(false, listen, connect).as_deref(), Ok(shown), "{listen} {connect}");
+        }
+        assert_eq!(read(true, "0", "h:1").as_deref(), Ok("0 [h]:1"));
+        assert_eq!(read(true, "8080", "").as_deref(), Ok("8080 [socks]:0"));
+    }
+
+    #[test]
+    fn what_is_no_forward_is_refused() {
+        for (listen, connect) in [
+            ("0", "h:1"),
+            ("x", "h:1"),
+            ("1", "h"),
+            ("1", "h:0"),
+            ("1", "h:x"),
+            ("[::1", "h:1"),
+            ("[::1]x:1", "h:1"),
+            ("1", ":80"),
+            ("a:b:1", "h:1"),
+            ("65536", "h:1"),
+            ("1:h:2", ""),
+            ("1", "2\\"),
+            ("/a:/b", ""),
+            ("", "h:1"),
+        ] {
+            assert!(read(false, listen, connect).is_err(), "{listen} {connect}");
+        }
+    }
+}
