@@ -32,6 +32,7 @@
 //! | `ring` | no | crypto by ring instead; one of the two is needed |
 //! | `server` | yes | the embedded daemon |
 //! | `sftp` | no | the `sftp` subsystem of the daemon: files below one directory |
+//! | `sftp-client` | no | files on a server: streams, names, whole trees both ways (module `sftp`) |
 //! | `pty` | no | real processes on the daemon's channels ([`process`]): commands and shells, on a terminal or pipes; Unix |
 //! | `test-util` | no | an in-memory scripted peer, for tests of your own behaviours |
 //!
@@ -54,6 +55,8 @@ pub mod managed;
 pub mod observe;
 pub mod pool;
 pub mod session;
+#[cfg(feature = "sftp-client")]
+pub mod sftp;
 pub mod supervised;
 pub mod supervision;
 pub mod target;

@@ -17,7 +17,7 @@ mod source;
 use source::{Source, is_part};
 
 /// Every top-level module and its tier.
-const TIERS: [(&str, u8); 29] = [
+const TIERS: [(&str, u8); 30] = [
     ("wire", 0),
     ("error", 1),
     ("config", 1),
@@ -46,6 +46,7 @@ const TIERS: [(&str, u8); 29] = [
     ("pool", 8),
     ("target", 9),
     ("fan_out", 10),
+    ("sftp", 10),
     ("hardening", 7),
 ];
 
