@@ -391,11 +391,7 @@ impl SftpClient {
     ///
     /// # Errors
     /// What the server said.
-    pub async fn rename_to_new(
-        &self,
-        from: impl AsRef<[u8]>,
-        to: impl AsRef<[u8]>,
-    ) -> Result<(), SftpError> {
+    pub async fn rename_to_new(&self, from: impl AsRef<[u8]>, to: impl AsRef<[u8]>) -> Result<(), SftpError> {
         let (from, to) = (from.as_ref(), to.as_ref());
         let request = Request::new(code::RENAME).string(from).string(to);
         self.ask("rename", from, request, Reply::done).await
@@ -421,11 +417,7 @@ impl SftpClient {
     ///
     /// # Errors
     /// What the server said.
-    pub async fn mkdir_with(
-        &self,
-        path: impl AsRef<[u8]>,
-        attributes: Attributes,
-    ) -> Result<(), SftpError> {
+    pub async fn mkdir_with(&self, path: impl AsRef<[u8]>, attributes: Attributes) -> Result<(), SftpError> {
         let path = path.as_ref();
         let request = Request::new(code::MKDIR).string(path).attributes(&attributes);
         self.ask("make directory", path, request, Reply::done).await

@@ -53,7 +53,8 @@ pub enum SftpErrorKind {
         /// The limit that was reached.
         after: Duration,
     },
-    /// The server said what the protocol does not allow. The session is over.
+    /// The server said what the protocol does not allow. If it cannot be told any more which answer belongs to which
+    /// request, the session is over.
     #[error("the server does not keep to the protocol: {problem}")]
     Protocol {
         /// What is wrong.

@@ -367,8 +367,10 @@ impl AsyncSeek for RemoteFile {
                 async move {
                     let size = handle.stat().await.map_err(|kind| kind.at("stat", &path))?.size;
                     size.and_then(|size| size.checked_add_signed(by)).ok_or_else(|| {
-                        SftpErrorKind::refused("the server tells no size to seek from, or it is before the first byte")
-                            .at("seek in", &path)
+                        SftpErrorKind::refused(
+                            "the server tells no size to seek from, or it is before the first byte",
+                        )
+                        .at("seek in", &path)
                     })
                 }
                 .boxed()

@@ -41,7 +41,8 @@ impl Handle {
             let from = offset.saturating_add(u64::try_from(piece.len).unwrap_or(u64::MAX));
             let wanted = len - piece.len;
             let count = u32::try_from(wanted).unwrap_or(u32::MAX);
-            let Some(data) = self.line.call(self.request(code::READ).u64(from).u32(count)).await?.data()? else {
+            let Some(data) = self.line.call(self.request(code::READ).u64(from).u32(count)).await?.data()?
+            else {
                 break;
             };
             if data.len() > wanted {

@@ -138,7 +138,9 @@ impl Line {
             match self.channel.send(packet).await {
                 Ok(()) => return Ok(()),
                 Err(error) if matches!(error.kind, SendErrorKind::Timeout { .. }) => packet = error.data,
-                Err(error) => return Err(self.table.ended().unwrap_or_else(|| ended(&error.kind.to_string()))),
+                Err(error) => {
+                    return Err(self.table.ended().unwrap_or_else(|| ended(&error.kind.to_string())));
+                }
             }
         }
     }
@@ -238,7 +240,9 @@ async fn packet(from: &mut (impl AsyncRead + Unpin)) -> Result<Option<Bytes>, Sf
     }
     let len = usize::try_from(u32::from_be_bytes(word)).unwrap_or(usize::MAX);
     if len == 0 || len > MOST_PACKET {
-        return Err(SftpErrorKind::protocol(format!("a packet of {len} bytes; 1 to {MOST_PACKET} are taken")));
+        return Err(SftpErrorKind::protocol(format!(
+            "a packet of {len} bytes; 1 to {MOST_PACKET} are taken"
+        )));
     }
     let mut bytes = BytesMut::with_capacity(len);
     let mut rest = from.take(u64::try_from(len).unwrap_or(u64::MAX));
@@ -256,11 +260,15 @@ fn read_hello(packet: Bytes) -> Result<Hello, SftpErrorKind> {
     let mut fields = Fields(packet);
     let kind = fields.u8()?;
     if kind != code::VERSION {
-        return Err(SftpErrorKind::protocol(format!("hello with a packet of type {kind}; is it an SFTP server?")));
+        return Err(SftpErrorKind::protocol(format!(
+            "hello with a packet of type {kind}; is it an SFTP server?"
+        )));
     }
     let version = fields.u32()?;
     if version != VERSION {
-        return Err(SftpErrorKind::protocol(format!("version {version} of the protocol; only {VERSION} is spoken here")));
+        return Err(SftpErrorKind::protocol(format!(
+            "version {version} of the protocol; only {VERSION} is spoken here"
+        )));
     }
     let mut extensions = Vec::new();
     while !fields.is_empty() {
@@ -279,5 +287,6 @@ fn broken(error: &io::Error) -> SftpErrorKind {
 
 fn too_long() -> SftpErrorKind {
     let fix = "give shorter ones";
-    crate::error::ConfigError::new("names", format!("longer than a packet of {MOST_PACKET} bytes"), fix).into()
+    crate::error::ConfigError::new("names", format!("longer than a packet of {MOST_PACKET} bytes"), fix)
+        .into()
 }

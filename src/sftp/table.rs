@@ -80,7 +80,9 @@ impl Table {
             state.answered = Instant::now();
             state.slots.remove(&id)
         };
-        let slot = slot.ok_or_else(|| SftpErrorKind::protocol(format!("an answer to request {id}, which was not made")))?;
+        let slot = slot.ok_or_else(|| {
+            SftpErrorKind::protocol(format!("an answer to request {id}, which was not made"))
+        })?;
         Ok(match (slot.opens, slot.to.send(Ok(reply))) {
             (true, Err(Ok(Reply::Handle(handle)))) => Some(handle),
             _ => None,

@@ -55,7 +55,9 @@ impl SftpClient {
         }
         let mut walk = Walk { mover: &mover, open: Vec::new(), made: Vec::new(), names: 0 };
         walk.enter(remote, local, attributes).await?;
-        mover.work(stream::unfold(&mut walk, |walk| async { walk.next().await.map(|job| (job, walk)) })).await?;
+        mover
+            .work(stream::unfold(&mut walk, |walk| async { walk.next().await.map(|job| (job, walk)) }))
+            .await?;
         walk.finish().await?;
         Ok(mover.report())
     }
@@ -77,7 +79,12 @@ struct Level {
 }
 
 impl Walk<'_> {
-    async fn enter(&mut self, remote: Bytes, local: PathBuf, attributes: Attributes) -> Result<(), SftpError> {
+    async fn enter(
+        &mut self,
+        remote: Bytes,
+        local: PathBuf,
+        attributes: Attributes,
+    ) -> Result<(), SftpError> {
         if self.open.len() >= MOST_DEPTH {
             let problem = format!("deeper than {MOST_DEPTH} directories");
             return Err(SftpErrorKind::refused(problem).at("download", &remote));

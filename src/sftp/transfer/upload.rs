@@ -52,7 +52,9 @@ impl SftpClient {
         }
         let mut walk = Walk { mover: &mover, open: Vec::new(), made: Vec::new(), names: 0 };
         walk.enter(local, remote, local::attributes(&metadata)).await?;
-        mover.work(stream::unfold(&mut walk, |walk| async { walk.next().await.map(|job| (job, walk)) })).await?;
+        mover
+            .work(stream::unfold(&mut walk, |walk| async { walk.next().await.map(|job| (job, walk)) }))
+            .await?;
         walk.finish().await?;
         Ok(mover.report())
     }
@@ -74,7 +76,12 @@ struct Level {
 }
 
 impl Walk<'_> {
-    async fn enter(&mut self, local: PathBuf, remote: Bytes, attributes: Attributes) -> Result<(), SftpError> {
+    async fn enter(
+        &mut self,
+        local: PathBuf,
+        remote: Bytes,
+        attributes: Attributes,
+    ) -> Result<(), SftpError> {
         if self.open.len() >= MOST_DEPTH {
             let problem = format!("deeper than {MOST_DEPTH} directories");
             return Err(SftpErrorKind::refused(problem).at("upload to", &remote));
@@ -175,8 +182,7 @@ impl Mover {
         let cut = if from == 0 { OpenFlags::TRUNCATE } else { OpenFlags::WRITE };
         let mut new = Attributes::new();
         new.permissions = attributes.permissions;
-        let file =
-            self.sftp.open_with(remote, OpenFlags::WRITE | OpenFlags::CREATE | cut, new).await?;
+        let file = self.sftp.open_with(remote, OpenFlags::WRITE | OpenFlags::CREATE | cut, new).await?;
         let mut course = Course::begin(self, remote, from, size);
         if let Err((error, known)) = self.send(&file, &local, (&path, remote), from, &mut course).await {
             if error.status().is_some() {
@@ -271,7 +277,8 @@ impl Mover {
         (path, remote): (&Path, &[u8]),
         at: u64,
         most: usize,
-    ) -> Result<Option<(crate::sftp::wire::Request, tokio::sync::OwnedSemaphorePermit, usize)>, SftpError> {
+    ) -> Result<Option<(crate::sftp::wire::Request, tokio::sync::OwnedSemaphorePermit, usize)>, SftpError>
+    {
         let share = self.share(most).await.map_err(|kind| kind.at("write", remote))?;
         let mut space = file.handle().space(most);
         let shared = Arc::clone(local);
