@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
-use futures::future::BoxFuture;
 use futures::stream::{FuturesOrdered, FuturesUnordered};
-use futures::{FutureExt as _, Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 
 use super::attributes::Attributes;
@@ -51,17 +50,20 @@ pub struct RemoteFile {
     reach: Reach,
     position: u64,
     reading: Reading,
-    writing: FuturesUnordered<BoxFuture<'static, Result<usize, SftpErrorKind>>>,
+    writing: FuturesUnordered<Pending<Result<usize, SftpErrorKind>>>,
     unconfirmed: usize,
     failed: Option<SftpErrorKind>,
-    seeking: Option<BoxFuture<'static, Result<u64, SftpError>>>,
-    closing: Option<BoxFuture<'static, Result<(), SftpErrorKind>>>,
+    seeking: Option<Pending<Result<u64, SftpError>>>,
+    closing: Option<Pending<Result<(), SftpErrorKind>>>,
 }
+
+/// Shareable, so that a file is: only what has `&mut` polls it.
+type Pending<T> = Pin<Box<dyn Future<Output = T> + Send + Sync>>;
 
 /// What is asked for ahead.
 #[derive(Default)]
 struct Reading {
-    pieces: FuturesOrdered<BoxFuture<'static, Result<Piece, SftpErrorKind>>>,
+    pieces: FuturesOrdered<Pending<Result<Piece, SftpErrorKind>>>,
     /// What has come, from the position on.
     ready: std::collections::VecDeque<Bytes>,
     /// Where the next request begins, if there is something asked for or ready.
@@ -243,7 +245,7 @@ impl RemoteFile {
         reading.window = reading.window.clamp(1, most);
         while !reading.end && reading.pieces.len() < reading.window {
             let (handle, offset, len) = (Arc::clone(&self.handle), reading.next, self.reach.read);
-            reading.pieces.push_back(async move { handle.read(offset, len).await }.boxed());
+            reading.pieces.push_back(Box::pin(async move { handle.read(offset, len).await }));
             reading.next = offset.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
         }
     }
@@ -321,7 +323,7 @@ impl AsyncWrite for RemoteFile {
         this.reading = Reading::default();
         let request = this.handle.write_of(this.position, data.get(..len).unwrap_or_default());
         let handle = Arc::clone(&this.handle);
-        this.writing.push(async move { handle.write(request).await.map(|()| len) }.boxed());
+        this.writing.push(Box::pin(async move { handle.write(request).await.map(|()| len) }));
         this.unconfirmed = this.unconfirmed.saturating_add(len);
         this.position = this.position.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
         // It is sent now, not when somebody looks again.
@@ -340,11 +342,11 @@ impl AsyncWrite for RemoteFile {
         let handle = &this.handle;
         let closing = this.closing.get_or_insert_with(|| {
             let handle = Arc::clone(handle);
-            async move { handle.close().await }.boxed()
+            Box::pin(async move { handle.close().await }) as Pending<_>
         });
         let closed = ready!(closing.as_mut().poll(cx));
         // A second shutdown finds it closed.
-        this.closing = Some(futures::future::ready(Ok(())).boxed());
+        this.closing = Some(Box::pin(futures::future::ready(Ok(()))));
         Poll::Ready(closed.map_err(|kind| this.io_error("close", kind)))
     }
 }
@@ -357,14 +359,14 @@ impl AsyncSeek for RemoteFile {
         }
         let out = || io::Error::new(io::ErrorKind::InvalidInput, "seek to before the file's first byte");
         this.seeking = Some(match to {
-            SeekFrom::Start(offset) => futures::future::ready(Ok(offset)).boxed(),
+            SeekFrom::Start(offset) => Box::pin(futures::future::ready(Ok(offset))),
             SeekFrom::Current(by) => {
                 let offset = this.position.checked_add_signed(by).ok_or_else(out)?;
-                futures::future::ready(Ok(offset)).boxed()
+                Box::pin(futures::future::ready(Ok(offset)))
             }
             SeekFrom::End(by) => {
                 let (handle, path) = (Arc::clone(&this.handle), this.path.clone());
-                async move {
+                Box::pin(async move {
                     let size = handle.stat().await.map_err(|kind| kind.at("stat", &path))?.size;
                     size.and_then(|size| size.checked_add_signed(by)).ok_or_else(|| {
                         SftpErrorKind::refused(
@@ -372,8 +374,7 @@ impl AsyncSeek for RemoteFile {
                         )
                         .at("seek in", &path)
                     })
-                }
-                .boxed()
+                })
             }
         });
         Ok(())

@@ -36,7 +36,7 @@ pub(crate) async fn becomes_true(what: &str, mut condition: impl FnMut() -> bool
 }
 
 enum Server {
-    OpenSsh(Sshd),
+    OpenSsh(Box<Sshd>),
     Ours(DaemonRef),
 }
 
@@ -78,7 +78,7 @@ impl Place {
         let sshd = Sshd::builder().start().unwrap();
         let conn = Client::new(sshd_config(&sshd)).connect().await.unwrap();
         let sftp = SftpClient::open_session(&conn).await.unwrap();
-        Self { sftp, conn, directory, server: Server::OpenSsh(sshd) }
+        Self { sftp, conn, directory, server: Server::OpenSsh(Box::new(sshd)) }
     }
 
     pub(crate) async fn ours() -> Self {
@@ -136,7 +136,7 @@ impl Place {
 }
 
 /// The same against OpenSSH's server and against ours.
-pub(crate) fn both<F>(name: &str, body: impl Fn(Place) -> F + Clone + Send + 'static) -> Vec<Trial>
+pub(crate) fn both<F>(name: &str, body: impl Fn(Place) -> F + Clone + Send + Sync + 'static) -> Vec<Trial>
 where
     F: Future<Output = ()> + Send + 'static,
 {

@@ -2,11 +2,12 @@
 
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use futures::StreamExt as _;
-use futures::stream;
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _, stream};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 
 use super::local::{self, Shared, blocking};
@@ -18,7 +19,7 @@ use crate::sftp::attributes::{Attributes, FileKind};
 use crate::sftp::client::SftpClient;
 use crate::sftp::error::{SftpError, SftpErrorKind};
 use crate::sftp::file::RemoteFile;
-use crate::sftp::handle::Piece;
+use crate::sftp::handle::{Handle, Piece};
 use crate::sftp::listing::ReadDir;
 
 impl SftpClient {
@@ -53,22 +54,27 @@ impl SftpClient {
             let problem = "it is a directory; ask for `recursive`";
             return Err(SftpErrorKind::refused(problem).at("download", &remote));
         }
-        let mut walk = Walk { mover: &mover, open: Vec::new(), made: Vec::new(), names: 0 };
+        let made = Arc::default();
+        let mut walk =
+            Walk { mover: Arc::clone(&mover), open: Vec::new(), made: Arc::clone(&made), names: 0 };
         walk.enter(remote, local, attributes).await?;
-        mover
-            .work(stream::unfold(&mut walk, |walk| async { walk.next().await.map(|job| (job, walk)) }))
-            .await?;
-        walk.finish().await?;
+        let jobs = stream::unfold(walk, |mut walk| async move { walk.next().await.map(|job| (job, walk)) });
+        mover.work(jobs).await?;
+        let made = std::mem::take(&mut *made.lock().unwrap_or_else(PoisonError::into_inner));
+        finish(&mover, made).await?;
         Ok(mover.report())
     }
 }
 
+/// Directories, and what they were on the other side.
+type Made = Vec<(PathBuf, Attributes)>;
+
 /// A walk through a remote tree.
-struct Walk<'a> {
-    mover: &'a Mover,
+struct Walk {
+    mover: Arc<Mover>,
     open: Vec<Level>,
     /// What is given its permissions and times in the end, when nothing is written into it any more.
-    made: Vec<(PathBuf, Attributes)>,
+    made: Arc<Mutex<Made>>,
     names: u64,
 }
 
@@ -78,7 +84,7 @@ struct Level {
     names: ReadDir,
 }
 
-impl Walk<'_> {
+impl Walk {
     async fn enter(
         &mut self,
         remote: Bytes,
@@ -94,7 +100,7 @@ impl Walk<'_> {
         blocking("make directory", &local, move || local::make_directory(&path, mode, top)).await?;
         self.mover.account().directories += 1;
         if self.mover.how.preserve {
-            self.made.push((local.clone(), attributes));
+            self.made.lock().unwrap_or_else(PoisonError::into_inner).push((local.clone(), attributes));
         }
         self.open.push(Level { remote, local, names });
         Ok(())
@@ -152,22 +158,22 @@ impl Walk<'_> {
         }
         Ok(None)
     }
+}
 
-    async fn finish(self) -> Result<(), SftpError> {
-        // What is deeper was made later, and changes the times of what is above.
-        for (path, attributes) in self.made.into_iter().rev() {
-            let directory = path.clone();
-            let set = move || local::preserve(&std::fs::File::open(directory)?, &attributes);
-            let done = if cfg!(unix) { blocking("set attributes of", &path, set).await } else { Ok(()) };
-            done.or_else(|error| self.mover.failed(error))?;
-        }
-        Ok(())
+async fn finish(mover: &Mover, made: Made) -> Result<(), SftpError> {
+    // What is deeper was made later, and changes the times of what is above.
+    for (path, attributes) in made.into_iter().rev() {
+        let directory = path.clone();
+        let set = move || local::preserve(&std::fs::File::open(directory)?, &attributes);
+        let done = if cfg!(unix) { blocking("set attributes of", &path, set).await } else { Ok(()) };
+        done.or_else(|error| mover.failed(error))?;
     }
+    Ok(())
 }
 
 impl Mover {
     /// Copies one file to here.
-    pub(super) async fn fetch(&self, remote: &[u8], path: PathBuf) -> Result<(), SftpError> {
+    pub(super) async fn fetch(self: &Arc<Self>, remote: &[u8], path: PathBuf) -> Result<(), SftpError> {
         let file = self.sftp.open(remote).await?;
         let attributes = file.stat().await?;
         if attributes.is_dir() {
@@ -221,14 +227,22 @@ impl Mover {
         Ok(if ours == theirs { there } else { 0 })
     }
 
+    fn ask(self: Arc<Self>, handle: Arc<Handle>, at: u64, len: usize) -> BoxFuture<'static, Answer> {
+        async move {
+            let share = self.share(len).await?;
+            Ok((handle.read(at, len).await?, share, len))
+        }
+        .boxed()
+    }
+
     /// Reads what is left, several requests at a time, and writes it in order: what is there is always a beginning.
     async fn receive(
-        &self,
+        self: &Arc<Self>,
         file: &RemoteFile,
         local: &Shared,
         (remote, path): (&[u8], &Path),
         (from, size): (u64, u64),
-        course: &mut Course<'_>,
+        course: &mut Course,
     ) -> Result<(), SftpError> {
         let most = self.sftp.reach().read;
         let step = u64::try_from(most).unwrap_or(u64::MAX);
@@ -240,14 +254,11 @@ impl Mover {
             next = at.saturating_add(step);
             (at < end).then(|| (at, usize::try_from((end - at).min(step)).unwrap_or(most)))
         });
-        let asked = stream::iter(offsets).map(|(at, len)| {
-            let handle = Arc::clone(file.handle());
-            async move {
-                let share = self.share(len).await?;
-                Ok::<_, SftpErrorKind>((handle.read(at, len).await?, share, len))
-            }
-        });
-        let mut asked = std::pin::pin!(asked.buffered(at_once));
+        let (mover, handle) = (Arc::clone(self), Arc::clone(file.handle()));
+        let asked = stream::iter(offsets)
+            .map(move |(at, len)| Arc::clone(&mover).ask(Arc::clone(&handle), at, len))
+            .buffered(at_once);
+        let mut asked = asked.boxed();
         let mut writing = Writing::default();
         while let Some(answer) = asked.next().await {
             writing.over(path, course).await?;
@@ -268,6 +279,9 @@ impl Mover {
     }
 }
 
+/// What came, its share of the budget, and how much was asked for.
+type Answer = Result<(Piece, OwnedSemaphorePermit, usize), SftpErrorKind>;
+
 fn write(file: &Shared, piece: &Piece) -> std::io::Result<()> {
     let mut file = &**file;
     piece.chunks.iter().try_for_each(|chunk| file.write_all(chunk))
@@ -282,7 +296,7 @@ impl Writing {
         self.0 = Some((tokio::task::spawn_blocking(action), len));
     }
 
-    async fn over(&mut self, path: &Path, course: &mut Course<'_>) -> Result<(), SftpError> {
+    async fn over(&mut self, path: &Path, course: &mut Course) -> Result<(), SftpError> {
         let Some((task, len)) = self.0.take() else { return Ok(()) };
         let done = task.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
         done.map_err(|error| SftpError::local("write", path, error))?;

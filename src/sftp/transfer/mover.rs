@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt as _};
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, Stream, StreamExt as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::options::Transfer;
@@ -62,22 +63,26 @@ impl Mover {
     /// Gives files their turns until all are done.
     pub(super) async fn work(
         self: &Arc<Self>,
-        jobs: impl Stream<Item = Result<Job, SftpError>>,
+        jobs: impl Stream<Item = Result<Job, SftpError>> + Send + 'static,
     ) -> Result<(), SftpError> {
-        let turns = jobs.map(|job| {
-            let mover = Arc::clone(self);
-            async move {
-                match job? {
-                    Job::Fetch { remote, local } => mover.fetch(&remote, local).await,
-                    Job::Push { local, remote } => mover.push(local, &remote).await,
-                }
-            }
-        });
-        let mut done = std::pin::pin!(turns.buffer_unordered(self.how.files_at_once));
+        let mover = Arc::clone(self);
+        let turns = jobs.map(move |job| Arc::clone(&mover).turn(job));
+        let mut done = turns.buffer_unordered(self.how.files_at_once).boxed();
         while let Some(result) = done.next().await {
             result.or_else(|error| self.failed(error))?;
         }
         Ok(())
+    }
+
+    // Boxed, with all it needs: the compiler loses track of the lifetimes of futures in streams otherwise.
+    fn turn(self: Arc<Self>, job: Result<Job, SftpError>) -> BoxFuture<'static, Result<(), SftpError>> {
+        async move {
+            match job? {
+                Job::Fetch { remote, local } => self.fetch(&remote, local).await,
+                Job::Push { local, remote } => self.push(local, &remote).await,
+            }
+        }
+        .boxed()
     }
 
     /// Notes an error, if the others are to go on, and can.
@@ -105,17 +110,17 @@ impl Mover {
 }
 
 /// How far one file has come.
-pub(super) struct Course<'a> {
-    mover: &'a Mover,
+pub(super) struct Course {
+    mover: Arc<Mover>,
     progress: Progress,
 }
 
-impl<'a> Course<'a> {
-    pub(super) fn begin(mover: &'a Mover, path: &[u8], at: u64, size: u64) -> Self {
+impl Course {
+    pub(super) fn begin(mover: &Arc<Mover>, path: &[u8], at: u64, size: u64) -> Self {
         mover.account().resumed += at;
         let path = printable(path).into();
         let progress = Progress { path, at, size, finished: false, all_bytes: 0, all_files: 0 };
-        let mut course = Self { mover, progress };
+        let mut course = Self { mover: Arc::clone(mover), progress };
         course.tell(0);
         course
     }

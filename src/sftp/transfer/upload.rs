@@ -3,11 +3,12 @@
 use std::fs::File;
 use std::io::{Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use futures::StreamExt as _;
-use futures::stream;
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _, stream};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::local::{self, Shared, blocking};
 use super::mover::{Course, Job, Mover};
@@ -17,8 +18,9 @@ use super::{MOST_DEPTH, TAIL, join};
 use crate::sftp::attributes::{Attributes, FileKind};
 use crate::sftp::client::SftpClient;
 use crate::sftp::error::{SftpError, SftpErrorKind, SftpStatus};
-use crate::sftp::file::RemoteFile;
+use crate::sftp::handle::Handle;
 use crate::sftp::open::OpenFlags;
+use crate::sftp::wire::Request;
 
 impl SftpClient {
     /// Copies a local file to the remote name `remote`; with [`recursive`](Transfer::recursive), a directory with all
@@ -50,22 +52,27 @@ impl SftpClient {
             let problem = std::io::Error::other("it is a directory; ask for `recursive`");
             return Err(SftpError::local("upload", &local, problem));
         }
-        let mut walk = Walk { mover: &mover, open: Vec::new(), made: Vec::new(), names: 0 };
+        let made = Arc::default();
+        let mut walk =
+            Walk { mover: Arc::clone(&mover), open: Vec::new(), made: Arc::clone(&made), names: 0 };
         walk.enter(local, remote, local::attributes(&metadata)).await?;
-        mover
-            .work(stream::unfold(&mut walk, |walk| async { walk.next().await.map(|job| (job, walk)) }))
-            .await?;
-        walk.finish().await?;
+        let jobs = stream::unfold(walk, |mut walk| async move { walk.next().await.map(|job| (job, walk)) });
+        mover.work(jobs).await?;
+        let made = std::mem::take(&mut *made.lock().unwrap_or_else(PoisonError::into_inner));
+        finish(&mover, made).await?;
         Ok(mover.report())
     }
 }
 
+/// Directories, and what they were on the other side.
+type Made = Vec<(Bytes, Attributes)>;
+
 /// A walk through a local tree.
-struct Walk<'a> {
-    mover: &'a Mover,
+struct Walk {
+    mover: Arc<Mover>,
     open: Vec<Level>,
     /// What is given its permissions and times in the end, when nothing is written into it any more.
-    made: Vec<(Bytes, Attributes)>,
+    made: Arc<Mutex<Made>>,
     names: u64,
 }
 
@@ -75,7 +82,7 @@ struct Level {
     names: tokio::fs::ReadDir,
 }
 
-impl Walk<'_> {
+impl Walk {
     async fn enter(
         &mut self,
         local: PathBuf,
@@ -99,7 +106,7 @@ impl Walk<'_> {
         }
         self.mover.account().directories += 1;
         if self.mover.how.preserve {
-            self.made.push((remote.clone(), attributes));
+            self.made.lock().unwrap_or_else(PoisonError::into_inner).push((remote.clone(), attributes));
         }
         self.open.push(Level { local, remote, names });
         Ok(())
@@ -154,20 +161,20 @@ impl Walk<'_> {
         }
         Ok(None)
     }
+}
 
-    async fn finish(self) -> Result<(), SftpError> {
-        // What is deeper was made later, and changes the times of what is above.
-        for (remote, attributes) in self.made.into_iter().rev() {
-            let done = self.mover.sftp.set_attributes(&remote, attributes).await;
-            done.or_else(|error| self.mover.failed(error))?;
-        }
-        Ok(())
+async fn finish(mover: &Mover, made: Made) -> Result<(), SftpError> {
+    // What is deeper was made later, and changes the times of what is above.
+    for (remote, attributes) in made.into_iter().rev() {
+        let done = mover.sftp.set_attributes(&remote, attributes).await;
+        done.or_else(|error| mover.failed(error))?;
     }
+    Ok(())
 }
 
 impl Mover {
     /// Copies one file to the server.
-    pub(super) async fn push(&self, path: PathBuf, remote: &[u8]) -> Result<(), SftpError> {
+    pub(super) async fn push(self: &Arc<Self>, path: PathBuf, remote: &[u8]) -> Result<(), SftpError> {
         let name = path.clone();
         let (local, metadata) = blocking("open", &path, move || {
             let file = File::open(name)?;
@@ -184,7 +191,14 @@ impl Mover {
         new.permissions = attributes.permissions;
         let file = self.sftp.open_with(remote, OpenFlags::WRITE | OpenFlags::CREATE | cut, new).await?;
         let mut course = Course::begin(self, remote, from, size);
-        if let Err((error, known)) = self.send(&file, &local, (&path, remote), from, &mut course).await {
+        let source = Source {
+            local,
+            path,
+            handle: Arc::clone(file.handle()),
+            remote: Bytes::copy_from_slice(remote),
+            from,
+        };
+        if let Err((error, known)) = self.send(source, &mut course).await {
             if error.status().is_some() {
                 // Requests behind the one that failed may have gone well: no gap is left.
                 let _ = file.set_attributes(Attributes::new().size(known)).await;
@@ -230,37 +244,21 @@ impl Mover {
     }
 
     /// Reads and sends, several requests at a time. In trouble: how much is known to be right.
-    async fn send(
-        &self,
-        file: &RemoteFile,
-        local: &Shared,
-        (path, remote): (&Path, &[u8]),
-        from: u64,
-        course: &mut Course<'_>,
-    ) -> Result<(), (SftpError, u64)> {
+    async fn send(self: &Arc<Self>, source: Source, course: &mut Course) -> Result<(), (SftpError, u64)> {
         let most = self.sftp.reach().write;
-        let requests = stream::unfold(Some(from), |at| async move {
-            let at = at?;
-            Some(match self.next_request(file, local, (path, remote), at, most).await {
-                Ok(None) => return None,
-                Ok(Some(request)) => {
-                    let next = at.saturating_add(u64::try_from(request.2).unwrap_or(u64::MAX));
-                    (Ok(request), Some(next))
-                }
-                Err(error) => (Err(error), None),
-            })
-        });
-        let sent = requests.map(|request| {
-            let handle = Arc::clone(file.handle());
-            async move {
-                let (request, share, len) = request?;
-                handle.write(request).await.map_err(|kind| kind.at("write", remote))?;
-                drop(share);
-                Ok::<_, SftpError>(len)
+        let mut known = source.from;
+        let (handle, remote) = (Arc::clone(&source.handle), source.remote.clone());
+        let state = (Arc::clone(self), Some(source));
+        let requests = stream::unfold(state, move |(mover, source)| async move {
+            let mut source = source?;
+            match source.next(&mover, most).await {
+                Ok(None) => None,
+                Ok(Some(request)) => Some((Ok(request), (mover, Some(source)))),
+                Err(error) => Some((Err(error), (mover, None))),
             }
         });
-        let mut sent = std::pin::pin!(sent.buffered(self.requests(most)));
-        let mut known = from;
+        let sent = requests.map(move |request| confirm(Arc::clone(&handle), remote.clone(), request));
+        let mut sent = sent.buffered(self.requests(most)).boxed();
         while let Some(confirmed) = sent.next().await {
             let len = confirmed.map_err(|error| (error, known))?;
             known = known.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
@@ -268,25 +266,51 @@ impl Mover {
         }
         Ok(())
     }
+}
 
+/// A local file on its way.
+struct Source {
+    local: Shared,
+    path: PathBuf,
+    handle: Arc<Handle>,
+    remote: Bytes,
+    /// Where the next request begins, here and there.
+    from: u64,
+}
+
+/// A write, its share of the budget, and how much it writes.
+type Filled = (Request, OwnedSemaphorePermit, usize);
+
+impl Source {
     /// The next bytes, read to where they are sent from.
-    async fn next_request(
-        &self,
-        file: &RemoteFile,
-        local: &Shared,
-        (path, remote): (&Path, &[u8]),
-        at: u64,
-        most: usize,
-    ) -> Result<Option<(crate::sftp::wire::Request, tokio::sync::OwnedSemaphorePermit, usize)>, SftpError>
-    {
-        let share = self.share(most).await.map_err(|kind| kind.at("write", remote))?;
-        let mut space = file.handle().space(most);
-        let shared = Arc::clone(local);
-        let (space, len) = blocking("read", path, move || {
-            let len = local::fill(&shared, space.room().0)?;
+    async fn next(&mut self, mover: &Mover, most: usize) -> Result<Option<Filled>, SftpError> {
+        let share = mover.share(most).await.map_err(|kind| kind.at("write", &self.remote))?;
+        let mut space = self.handle.space(most);
+        let local = Arc::clone(&self.local);
+        let (space, len) = blocking("read", &self.path, move || {
+            let len = local::fill(&local, space.room().0)?;
             Ok((space, len))
         })
         .await?;
-        Ok((len > 0).then(|| (space.finish(at, len), share, len)))
+        if len == 0 {
+            return Ok(None);
+        }
+        let at = self.from;
+        self.from = at.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
+        Ok(Some((space.finish(at, len), share, len)))
     }
+}
+
+fn confirm(
+    handle: Arc<Handle>,
+    remote: Bytes,
+    request: Result<Filled, SftpError>,
+) -> BoxFuture<'static, Result<usize, SftpError>> {
+    async move {
+        let (request, share, len) = request?;
+        handle.write(request).await.map_err(|kind| kind.at("write", &remote))?;
+        drop(share);
+        Ok(len)
+    }
+    .boxed()
 }
