@@ -100,7 +100,8 @@ fn open_below(pids: &[i32], directory: &std::path::Path) -> usize {
     let links =
         pids.iter().flat_map(|pid| std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten());
     let links = links.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
-    links.filter(|target| target.starts_with(&directory)).count()
+    // Our daemon has the directory itself open, as its root.
+    links.filter(|target| target.starts_with(&directory) && *target != directory).count()
 }
 
 async fn dropped(place: Place) {
