@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use ractor_ssh::auth::{AgentMode, Auth, IdentityFile};
 use ractor_ssh::host_key::{HostKeyPolicy, KnownHostsFiles};
-use ractor_ssh::sftp::{SftpClient, Transfer};
+use ractor_ssh::sftp::{SftpClient, SftpOptions, Transfer};
 use ractor_ssh::{Client, ClientConfig};
 use tokio::io::AsyncWriteExt as _;
 
@@ -51,6 +51,12 @@ struct Options {
     /// Bytes in flight of this crate's client, in KiB.
     #[arg(long)]
     in_flight: Option<usize>,
+    /// Bytes of one request of this crate's client, in KiB.
+    #[arg(long)]
+    packet: Option<usize>,
+    /// Only the client whose name begins like this; for profilers.
+    #[arg(long)]
+    only: Option<String>,
     /// Given by `cargo bench`; without it the run is a quick one.
     #[arg(long, hide = true)]
     bench: bool,
@@ -79,6 +85,7 @@ struct Bench {
     sshd: kit::Sshd,
     directory: tempfile::TempDir,
     in_flight: Option<usize>,
+    packet: Option<usize>,
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -98,6 +105,7 @@ async fn main() {
         sshd: kit::Sshd::builder().start().unwrap(),
         directory: tempfile::tempdir().unwrap(),
         in_flight: options.in_flight.map(|kib| kib << 10),
+        packet: options.packet.map(|kib| kib << 10),
     };
     bench.plant(options.mib);
     println!("{} MiB, OpenSSH server and sftp-server, {} repetitions", options.mib, options.reps);
@@ -127,7 +135,10 @@ impl Bench {
     }
 
     async fn compare(&self, way: Way, options: &Options) {
-        let all = [Who::Ours, Who::OpenSsh, Who::OpenSshDefault, Who::RusshSftp];
+        let mut all = vec![Who::OpenSsh, Who::Ours, Who::OpenSshDefault, Who::RusshSftp];
+        if let Some(only) = &options.only {
+            all.retain(|who| *who == Who::OpenSsh || format!("{who:?}").starts_with(only.as_str()));
+        }
         let mut times = vec![Vec::new(); all.len()];
         for _ in 0..options.reps {
             for (who, times) in all.iter().zip(&mut times) {
@@ -144,7 +155,7 @@ impl Bench {
             sorted.sort();
             sorted[sorted.len() / 2]
         };
-        let theirs = median(&times[1]);
+        let theirs = median(&times[0]);
         for (who, times) in all.iter().zip(&times) {
             let rate = |time: Duration| options.mib as f64 / time.as_secs_f64();
             let (slow, fast) = (times.iter().max().unwrap(), times.iter().min().unwrap());
@@ -178,7 +189,11 @@ impl Bench {
     }
 
     async fn ours(&self, way: Way, from: &Path, to: &Path) {
-        let sftp = SftpClient::open_session(self.config()).await.unwrap();
+        let mut options = SftpOptions::new();
+        if let Some(bytes) = self.packet {
+            options = options.packet_data(bytes);
+        }
+        let sftp = SftpClient::open_session_with(self.config(), options).await.unwrap();
         let mut how = Transfer::new();
         if let Some(bytes) = self.in_flight {
             how = how.in_flight(bytes);
