@@ -39,6 +39,7 @@
 //! | `ring` | no | crypto by ring instead; one of the two is needed |
 //! | `server` | yes | the embedded daemon |
 //! | `sftp` | no | the `sftp` subsystem of the daemon: files below one directory |
+//! | `sftp-client` | no | files on a server: streams, names, whole trees both ways (module `sftp`) |
 //! | `pty` | no | real processes on the daemon's channels ([`process`]): commands and shells, on a terminal or pipes; Unix |
 //! | `metrics` | no | counters, gauges and histograms for the facade of that name: module `metrics` |
 //! | `ssh-config` | no | OpenSSH's `ssh_config(5)`, read, looked up and applied |
@@ -64,6 +65,8 @@ pub mod managed;
 pub mod observe;
 pub mod pool;
 pub mod session;
+#[cfg(feature = "sftp-client")]
+pub mod sftp;
 #[cfg(feature = "ssh-config")]
 pub mod ssh_config;
 pub mod supervised;

@@ -46,6 +46,7 @@ const TIERS: [(&str, u8); 30] = [
     ("pool", 8),
     ("target", 9),
     ("fan_out", 10),
+    ("sftp", 10),
     ("hardening", 7),
     ("ssh_config", 7),
 ];

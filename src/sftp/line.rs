@@ -1,0 +1,292 @@
+//! The engine of a session: requests go out in one piece each, from whatever task makes them; one task takes the answers
+//! in.
+//!
+//! No queue stands between: a request waits for room in the channel's outbound queue, and for its place among those that
+//! may be unanswered at a time. Whoever stops waiting for an answer leaves nothing behind: the answer is swallowed when it
+//! comes, and a handle in it is closed.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::FutureExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::runtime::Handle as Runtime;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::error::SftpErrorKind;
+use super::reply::Reply;
+use super::table::{Answer, Table};
+use super::wire::{Fields, MOST_PACKET, Request, VERSION, code, init};
+use crate::ChannelHandle;
+use crate::error::SendErrorKind;
+use crate::session::{ChannelStream, StreamReader, StreamWriter};
+
+/// How many requests may be unanswered at a time, forgotten ones included.
+const MOST_UNANSWERED: usize = 1024;
+
+/// One session's channel. Dropping it sends eof and closes the channel.
+#[derive(Debug)]
+pub(super) struct Line {
+    channel: ChannelHandle,
+    table: Arc<Table>,
+    places: Arc<Semaphore>,
+    pub(super) timeout: Duration,
+    runtime: Runtime,
+    // Eof goes out with this one, the close when the reader is gone, too. The mutex makes it shareable.
+    _writer: Mutex<StreamWriter>,
+    _reader: AbortOnDropHandle<()>,
+}
+
+/// What a server said about itself, name by name.
+pub(super) type Hello = Vec<(Bytes, Bytes)>;
+
+impl Line {
+    /// Says hello and starts to listen.
+    pub(super) async fn start(
+        stream: ChannelStream,
+        timeout: Duration,
+    ) -> Result<(Arc<Self>, Hello), SftpErrorKind> {
+        let (mut from, writer) = stream.into_split();
+        let channel = writer.channel().clone();
+        let greeting = async {
+            channel.send(init()).await.map_err(|error| ended(&error.kind.to_string()))?;
+            packet(&mut from).await?.ok_or_else(|| ended("the server ended it before it said hello"))
+        };
+        let hello = match tokio::time::timeout(timeout, greeting).await {
+            Ok(hello) => hello?,
+            Err(_) => return Err(SftpErrorKind::Timeout { after: timeout }),
+        };
+        let hello = read_hello(hello)?;
+        let table = Arc::new(Table::new());
+        let reader = AbortOnDropHandle::new(tokio::spawn(listen(from, Arc::clone(&table), channel.clone())));
+        let line = Self {
+            channel,
+            table,
+            places: Arc::new(Semaphore::new(MOST_UNANSWERED)),
+            timeout,
+            runtime: Runtime::current(),
+            _writer: Mutex::new(writer),
+            _reader: reader,
+        };
+        Ok((Arc::new(line), hello))
+    }
+
+    pub(super) const fn channel(&self) -> &ChannelHandle {
+        &self.channel
+    }
+
+    pub(super) fn ended(&self) -> Option<SftpErrorKind> {
+        self.table.ended()
+    }
+
+    /// How many requests are unanswered.
+    pub(super) fn unanswered(&self) -> usize {
+        self.table.open()
+    }
+
+    /// Sends eof, and waits until the server has closed the channel, or the timeout.
+    pub(super) async fn finish(&self) {
+        let _ = self.channel.send_eof();
+        if tokio::time::timeout(self.timeout, self.table.over()).await.is_err() {
+            self.channel.close();
+            self.table.end(&ended("it was closed"));
+        }
+    }
+
+    /// Sends a request and waits for its answer.
+    ///
+    /// The deadline runs from the last answer to anything: a server that is at work on what was asked before has time.
+    pub(super) async fn call(self: &Arc<Self>, request: Request) -> Answer {
+        let asking = async {
+            let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| ended("it was closed"))?;
+            let opens = request.opens;
+            let (id, answer) = self.table.enter(opens, Some(place))?;
+            let mut asked = Asked { line: self, id, sent: false, answer, opens };
+            let packet = request.packet(id).ok_or_else(too_long)?;
+            self.send(packet).await?;
+            asked.sent = true;
+            (&mut asked.answer).await.unwrap_or_else(|_| Err(ended("nobody listens any more")))
+        };
+        self.patiently(asking).await
+    }
+
+    /// Waits for an answer until the server has said nothing at all for the timeout.
+    async fn patiently(&self, asking: impl Future<Output = Answer>) -> Answer {
+        tokio::pin!(asking);
+        let began = Instant::now();
+        let mut limit = began + self.timeout;
+        loop {
+            if let Ok(answer) = tokio::time::timeout_at(limit, &mut asking).await {
+                return answer;
+            }
+            let since = self.table.answered().max(began) + self.timeout;
+            if since <= Instant::now() {
+                return Err(SftpErrorKind::Timeout { after: self.timeout });
+            }
+            limit = since;
+        }
+    }
+
+    /// Waits for room as long as the channel lives; the caller has a deadline.
+    async fn send(&self, packet: Bytes) -> Result<(), SftpErrorKind> {
+        let mut packet = packet;
+        loop {
+            match self.channel.send(packet).await {
+                Ok(()) => return Ok(()),
+                Err(error) if matches!(error.kind, SendErrorKind::Timeout { .. }) => packet = error.data,
+                Err(error) => {
+                    return Err(self.table.ended().unwrap_or_else(|| ended(&error.kind.to_string())));
+                }
+            }
+        }
+    }
+
+    /// Closes a handle without waiting for the answer. What was sent before it is done before.
+    pub(super) fn close_handle(&self, handle: &[u8]) {
+        let _ = close_handle(&self.table, &self.channel, &self.runtime, handle);
+    }
+
+    /// Closes a handle, at once, and waits for the answer.
+    pub(super) async fn close_and_wait(&self, handle: &[u8]) -> Answer {
+        let answer = close_handle(&self.table, &self.channel, &self.runtime, handle)?;
+        self.patiently(async { answer.await.unwrap_or_else(|_| Err(ended("nobody listens any more"))) }).await
+    }
+}
+
+/// A request that is not answered yet. Dropping it forgets it.
+struct Asked<'a> {
+    line: &'a Line,
+    id: u32,
+    sent: bool,
+    opens: bool,
+    answer: oneshot::Receiver<Answer>,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if !self.sent {
+            self.line.table.leave(self.id);
+            return;
+        }
+        self.answer.close();
+        // It may have come a moment ago.
+        if self.opens
+            && let Ok(Ok(Reply::Handle(handle))) = self.answer.try_recv()
+        {
+            self.line.close_handle(&handle);
+        }
+    }
+}
+
+/// Closes a handle without waiting for the answer. There are never more of these than files that were open.
+fn close_handle(
+    table: &Table,
+    channel: &ChannelHandle,
+    runtime: &Runtime,
+    handle: &[u8],
+) -> Result<oneshot::Receiver<Answer>, SftpErrorKind> {
+    let (id, answer) = table.enter(false, None)?;
+    let packet = Request::new(code::CLOSE).string(handle).packet(id).ok_or_else(too_long)?;
+    if channel.send(packet.clone()).now_or_never().is_none() {
+        let channel = channel.clone();
+        // No room now: it follows as soon as there is some, or the channel has ended, and the handle with it.
+        runtime.spawn(async move {
+            let mut packet = packet;
+            while let Err(error) = channel.send(packet).await
+                && matches!(error.kind, SendErrorKind::Timeout { .. })
+            {
+                packet = error.data;
+            }
+        });
+    }
+    Ok(answer)
+}
+
+/// Takes in answers until the session ends.
+async fn listen(mut from: StreamReader, table: Arc<Table>, channel: ChannelHandle) {
+    let runtime = Runtime::current();
+    let reason = loop {
+        let answered = match packet(&mut from).await {
+            Ok(Some(packet)) => table.answer(packet),
+            Ok(None) => break ended("the server ended it"),
+            Err(reason) => break reason,
+        };
+        match answered {
+            Ok(Some(handle)) => drop(close_handle(&table, &channel, &runtime, &handle)),
+            Ok(None) => {}
+            Err(reason) => break reason,
+        }
+    };
+    tracing::debug!(%reason, "SFTP session over");
+    table.end(&reason);
+    channel.close();
+}
+
+/// The next packet without its length; `None` at the end.
+async fn packet(from: &mut (impl AsyncRead + Unpin)) -> Result<Option<Bytes>, SftpErrorKind> {
+    let mut word = [0; 4];
+    let mut filled = 0;
+    while let Some(rest) = word.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match from.read(rest).await {
+            Ok(0) if filled == 0 => return Ok(None),
+            Ok(0) => return Err(ended("the server ended it within a packet")),
+            Ok(count) => filled += count,
+            Err(error) => return Err(broken(&error)),
+        }
+    }
+    let len = usize::try_from(u32::from_be_bytes(word)).unwrap_or(usize::MAX);
+    if len == 0 || len > MOST_PACKET {
+        return Err(SftpErrorKind::protocol(format!(
+            "a packet of {len} bytes; 1 to {MOST_PACKET} are taken"
+        )));
+    }
+    let mut bytes = BytesMut::with_capacity(len);
+    let mut rest = from.take(u64::try_from(len).unwrap_or(u64::MAX));
+    while bytes.len() < len {
+        match rest.read_buf(&mut bytes).await {
+            Ok(0) => return Err(ended("the server ended it within a packet")),
+            Ok(_) => {}
+            Err(error) => return Err(broken(&error)),
+        }
+    }
+    Ok(Some(bytes.freeze()))
+}
+
+fn read_hello(packet: Bytes) -> Result<Hello, SftpErrorKind> {
+    let mut fields = Fields(packet);
+    let kind = fields.u8()?;
+    if kind != code::VERSION {
+        return Err(SftpErrorKind::protocol(format!(
+            "hello with a packet of type {kind}; is it an SFTP server?"
+        )));
+    }
+    let version = fields.u32()?;
+    if version != VERSION {
+        return Err(SftpErrorKind::protocol(format!(
+            "version {version} of the protocol; only {VERSION} is spoken here"
+        )));
+    }
+    let mut extensions = Vec::new();
+    while !fields.is_empty() {
+        extensions.push((fields.string()?, fields.string()?));
+    }
+    Ok(extensions)
+}
+
+pub(super) fn ended(reason: &str) -> SftpErrorKind {
+    SftpErrorKind::Ended { reason: reason.to_owned() }
+}
+
+fn broken(error: &io::Error) -> SftpErrorKind {
+    ended(&error.to_string())
+}
+
+fn too_long() -> SftpErrorKind {
+    let fix = "give shorter ones";
+    crate::error::ConfigError::new("names", format!("longer than a packet of {MOST_PACKET} bytes"), fix)
+        .into()
+}
