@@ -60,7 +60,7 @@ pub(crate) enum Source {
     AskPassword(AskPassword),
     Identity(Identity),
     File(IdentityFile),
-    Agent { mode: AgentMode, socket: Option<PathBuf> },
+    Agent { mode: AgentMode, socket: Option<PathBuf>, only: Option<Arc<[PathBuf]>> },
     Signer(Arc<dyn Signer>),
     Keyboard(KeyboardInteractive),
 }
@@ -126,17 +126,30 @@ impl Auth {
     /// Adds the keys and certificates of the ssh-agent that the environment variable `SSH_AUTH_SOCK` names.
     #[must_use]
     pub fn agent(self, mode: AgentMode) -> Self {
-        self.add_agent(mode, None)
+        self.add_agent(mode, None, None)
     }
 
     /// The same for the agent at a Unix socket.
     #[must_use]
     pub fn agent_at(self, mode: AgentMode, socket: impl Into<PathBuf>) -> Self {
-        self.add_agent(mode, Some(socket.into()))
+        self.add_agent(mode, Some(socket.into()), None)
     }
 
-    fn add_agent(self, mode: AgentMode, socket: Option<PathBuf>) -> Self {
-        if mode == AgentMode::Off { self } else { self.add(Source::Agent { mode, socket }) }
+    /// The same, with those keys and certificates only whose public key is in one of these files, as OpenSSH does with
+    /// `IdentitiesOnly`: in the file itself, a public or a private key, or in `FILE.pub` beside it. Files without a
+    /// public key that can be read are passed over. Without a socket, the agent of `SSH_AUTH_SOCK`.
+    #[must_use]
+    pub fn agent_keys_of<P: Into<PathBuf>>(
+        self,
+        mode: AgentMode,
+        socket: Option<PathBuf>,
+        files: impl IntoIterator<Item = P>,
+    ) -> Self {
+        self.add_agent(mode, socket, Some(files.into_iter().map(Into::into).collect()))
+    }
+
+    fn add_agent(self, mode: AgentMode, socket: Option<PathBuf>, only: Option<Arc<[PathBuf]>>) -> Self {
+        if mode == AgentMode::Off { self } else { self.add(Source::Agent { mode, socket, only }) }
     }
 
     /// Adds a key that lives elsewhere.
@@ -277,7 +290,9 @@ impl fmt::Debug for Source {
             Self::AskPassword(_) => f.write_str("Password(asked for)"),
             Self::Identity(identity) => identity.fmt(f),
             Self::File(file) => file.fmt(f),
-            Self::Agent { mode, socket } => f.debug_tuple("Agent").field(mode).field(socket).finish(),
+            Self::Agent { mode, socket, only } => {
+                f.debug_tuple("Agent").field(mode).field(socket).field(only).finish()
+            }
             Self::Signer(_) => f.write_str("Signer"),
             Self::Keyboard(how) => how.fmt(f),
         }

@@ -124,9 +124,7 @@ impl IdentityFile {
         if let Some(public) = file.public() {
             return Ok(Some(public.clone()));
         }
-        let beside = read(&with_suffix(&self.path, ".pub")).await.ok();
-        let text = beside.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
-        Ok(text.and_then(|text| PublicKey::from_openssh(text.trim()).ok()))
+        Ok(public_line(&with_suffix(&self.path, ".pub")).await)
     }
 
     async fn parse(&self) -> Result<KeyFile, IdentityError> {
@@ -160,6 +158,28 @@ impl fmt::Debug for IdentityFile {
             .field("loaded", &self.loaded.initialized())
             .finish()
     }
+}
+
+/// The public key that a file of a public or private key shows without a passphrase, or the `.pub` file beside it.
+pub(super) async fn public_key_of(path: &Path) -> Option<PublicKey> {
+    if let Some(public) = public_line(path).await {
+        return Some(public);
+    }
+    if let Some(public) = public_line(&with_suffix(path, ".pub")).await {
+        return Some(public);
+    }
+    let file = KeyFile::parse(&path.display().to_string(), &read(path).await.ok()?).ok()?;
+    match file.public() {
+        Some(public) => Some(public.clone()),
+        None if file.is_encrypted() => None,
+        None => file.decrypt(None).ok().map(|key| key.public_key().clone()),
+    }
+}
+
+/// The public key in a file of one line, if it is one.
+async fn public_line(path: &Path) -> Option<PublicKey> {
+    let bytes = read(path).await.ok()?;
+    PublicKey::from_openssh(std::str::from_utf8(&bytes).ok()?.trim()).ok()
 }
 
 /// Reads a small file whole, into memory that is wiped.

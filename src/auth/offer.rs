@@ -3,6 +3,7 @@
 //! Reads files and asks agents; knows nothing of servers. What the server supports of RSA is told.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
@@ -10,11 +11,12 @@ use tokio::sync::Mutex;
 use super::agent::{Agent, AgentMode, SessionBinding};
 use super::config::Source;
 use super::identity::Identity;
-use super::identity_file::IdentityFile;
+use super::identity_file::{IdentityFile, public_key_of};
 use super::signer::Signer;
 use crate::error::BoxError;
 use crate::wire::keys::{
-    Algorithm, Certificate, Fingerprint, HashAlg, KeypairData, PrivateKey, PublicKey, SignBytes, Signature,
+    Algorithm, Certificate, Fingerprint, HashAlg, KeyData, KeypairData, PrivateKey, PublicKey, SignBytes,
+    Signature,
 };
 
 /// What is shown to the server.
@@ -42,6 +44,14 @@ impl OfferedKey {
                 let key = Fingerprint::new(HashAlg::Sha256, c.public_key());
                 format!("certificate {:?} of key {key} ({source})", c.key_id())
             }
+        }
+    }
+
+    /// The key, or the one that is certified.
+    fn key_data(&self) -> &KeyData {
+        match self {
+            Self::PublicKey(key) => key.key_data(),
+            Self::Certificate(certificate) => certificate.public_key(),
         }
     }
 
@@ -115,11 +125,13 @@ pub(crate) async fn list_keys(source: &Source, binding: Option<&SessionBinding>)
         Source::Identity(identity) => Listing::Keys(of_identity(identity)),
         Source::File(file) => of_file(file).await,
         Source::Signer(signer) => Listing::Keys(of_signer(signer)),
-        Source::Agent { mode, socket } => match of_agent(socket.as_deref(), binding).await {
-            Ok(keys) => Listing::Keys(keys),
-            Err(why) if *mode == AgentMode::Required => Listing::Missing { why: why.to_string().into() },
-            Err(why) => Listing::Unusable { with: "the agent".into(), why: why.to_string().into() },
-        },
+        Source::Agent { mode, socket, only } => {
+            match of_agent(socket.as_deref(), only.as_deref(), binding).await {
+                Ok(keys) => Listing::Keys(keys),
+                Err(why) if *mode == AgentMode::Required => Listing::Missing { why: why.to_string().into() },
+                Err(why) => Listing::Unusable { with: "the agent".into(), why: why.to_string().into() },
+            }
+        }
         Source::None | Source::Password(_) | Source::AskPassword(_) | Source::Keyboard(_) => {
             Listing::Keys(Vec::new())
         }
@@ -162,7 +174,8 @@ fn pair(key: &PublicKey, certificate: Option<&Certificate>, source: &str, by: &S
 }
 
 async fn of_agent(
-    socket: Option<&std::path::Path>,
+    socket: Option<&Path>,
+    only: Option<&[PathBuf]>,
     binding: Option<&SessionBinding>,
 ) -> Result<Vec<KeyOffer>, BoxError> {
     let mut agent = Agent::connect(socket).await?;
@@ -171,7 +184,14 @@ async fn of_agent(
     {
         tracing::debug!(%error, "the agent was not bound to this session");
     }
-    let keys = agent.keys().await?;
+    let mut keys = agent.keys().await?;
+    if let Some(files) = only {
+        let mut named = Vec::new();
+        for file in files {
+            named.extend(public_key_of(file).await);
+        }
+        keys.retain(|held| named.iter().any(|key| key.key_data() == held.key.key_data()));
+    }
     let agent = Arc::new(Mutex::new(agent));
     let offer = |key: super::agent::AgentKey| KeyOffer {
         source: format!("agent, {}", key.comment).into(),

@@ -7,11 +7,14 @@ use std::time::Duration;
 use super::asking::{Asking, Shared};
 use super::error::{Place, Problem, SshConfigError};
 use super::keyword::Standing;
-use super::kinds::{IdentityAgent, StrictHostKeys};
+use super::kinds::{AddressFamily, IdentityAgent, Proxy, StrictHostKeys};
 use super::options::{Held, HostOptions};
 use crate::auth::{AgentMode, Auth, IdentityFile};
 use crate::client::ClientConfig;
 use crate::config::{Keepalive, RekeyLimit, Timeouts};
+#[cfg(unix)]
+use crate::dial::ProxyCommand;
+use crate::dial::{self, TcpKeepalive, TcpOptions, Via};
 use crate::host_key::{HostKeyPolicy, KnownHostsFiles};
 use crate::transport::russh_client::{AlgorithmKind, known_algorithms};
 
@@ -23,6 +26,28 @@ pub struct Applied {
     pub config: ClientConfig,
     /// The options that are not in it.
     pub left: Vec<LeftOver>,
+    /// All options that hold for the host: among them those that are for sessions and forwards.
+    pub options: HostOptions,
+    /// What held for the jump hosts on the way, in the order they are passed. They are in [`config`](Self::config).
+    pub hops: Vec<Self>,
+}
+
+impl Applied {
+    /// What is left over, and wrong but no reason to stop, on the whole way: a line each, the jump hosts' first, with
+    /// their names in front.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let hops = self.hops.iter().flat_map(|hop| {
+            let name = hop.options.asked().to_owned();
+            hop.own_notes().map(move |note| format!("jump host {name}: {note}"))
+        });
+        hops.chain(self.own_notes()).collect()
+    }
+
+    fn own_notes(&self) -> impl Iterator<Item = String> {
+        let remarks = self.options.remarks().iter().map(ToString::to_string);
+        remarks.chain(self.left.iter().map(LeftOver::to_string))
+    }
 }
 
 /// An option that did not go into the configuration of the client.
@@ -43,7 +68,7 @@ pub struct LeftOver {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Left {
-    /// It is about how one gets there, about forwards or about sessions: [`HostOptions`] has it as a typed value.
+    /// It is about forwards or sessions: [`HostOptions`] has it as a typed value.
     ForCaller,
     /// It cannot be honoured, or not fully, for this reason.
     NotHonoured(String),
@@ -66,13 +91,27 @@ impl HostOptions {
     /// `ConnectTimeout` is the limit of the dial and of the identification strings. `ServerAliveCountMax` questions stay
     /// unanswered before the connection is given up. Without `ServerAliveInterval` our own keepalive stays on.
     /// `StrictHostKeyChecking no` takes new hosts, as `accept-new`, but never a changed key. With `IdentitiesOnly` the
-    /// agent is not asked. Looks whether the usual key files exist; reads nothing.
+    /// agent's keys are used that are named by `IdentityFile`. `TCPKeepAlive yes` probes as Linux does by default, first
+    /// after two hours. Looks whether the usual key files exist; reads nothing.
+    ///
+    /// Jump hosts have options of their own: with `ProxyJump`, use [`SshConfig::client`](super::SshConfig::client).
     ///
     /// # Errors
-    /// [`SshConfigError::Bad`] for a proxy without [`Asking::dial_with`] or [`Asking::proxy_by_caller`] (a direct connection is not what was asked for),
-    /// for `RefuseConnection`, and for lists of algorithms of which we have none.
+    /// [`SshConfigError::Bad`] for `ProxyJump`, for `RefuseConnection`, for a `BindAddress` that is no address or of the
+    /// wrong family, and for lists of algorithms of which we have none.
     pub fn client_config(&self, asking: &Asking) -> Result<Applied, SshConfigError> {
-        let mut applying = Applying { options: self, left: Vec::new(), problems: Vec::new() };
+        if matches!(self.proxy(), Some(Proxy::Jump(_))) {
+            let mut applying = Applying::new(self);
+            let fix = "use `SshConfig::client`, which looks up the jump hosts too, or say `ProxyJump none`";
+            applying.problem("proxyjump", "asks for jump hosts, which have options of their own", fix);
+            return Err(SshConfigError::Bad(applying.problems));
+        }
+        self.apply(asking, Start::Here)
+    }
+
+    /// The configuration of this host alone, for a way that starts here or on a jump host.
+    pub(super) fn apply(&self, asking: &Asking, start: Start) -> Result<Applied, SshConfigError> {
+        let mut applying = Applying::new(self);
         let mut config = ClientConfig::new(self.host(), self.user())
             .port(self.port())
             .auth(applying.auth(asking))
@@ -95,13 +134,16 @@ impl HostOptions {
         if let Some(names) = applying.algorithms("hostkeyalgorithms", AlgorithmKind::HostKey) {
             config = config.host_key_algorithms(names);
         }
-        applying.proxy(asking);
-        applying.others();
-        if let Some(dial) = &asking.dial {
-            config = dial(config);
+        if let Some(via) = applying.via(start) {
+            config = config.via(via);
         }
+        applying.refusal();
+        applying.others();
         let Applying { left, problems, .. } = applying;
-        if problems.is_empty() { Ok(Applied { config, left }) } else { Err(SshConfigError::Bad(problems)) }
+        if !problems.is_empty() {
+            return Err(SshConfigError::Bad(problems));
+        }
+        Ok(Applied { config, left, options: self.clone(), hops: Vec::new() })
     }
 }
 
@@ -111,7 +153,20 @@ struct Applying<'a> {
     problems: Vec<Problem>,
 }
 
-impl Applying<'_> {
+/// Where the byte stream starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Start {
+    /// On this machine.
+    Here,
+    /// On a jump host.
+    Elsewhere,
+}
+
+impl<'a> Applying<'a> {
+    const fn new(options: &'a HostOptions) -> Self {
+        Self { options, left: Vec::new(), problems: Vec::new() }
+    }
+
     fn held(&self, keyword: &str) -> Option<&Held> {
         self.options.held().find(|held| held.keyword.name == keyword)
     }
@@ -183,20 +238,22 @@ impl Applying<'_> {
 
     /// The agent, then the files, each with the certificates that may be its own.
     fn keys(&mut self, auth: Auth, asking: &Asking) -> Auth {
-        let only = self.options.flag("identitiesonly") == Some(true);
-        if only {
-            let why = "the agent is not asked, not even for the keys of named files: give files it can read";
-            self.not_honoured("identitiesonly", why);
-        }
-        let mut auth = match self.options.identity_agent() {
-            _ if only => auth,
-            Some(IdentityAgent::Off) => auth,
-            Some(IdentityAgent::At(socket)) => auth.agent_at(AgentMode::IfAvailable, socket),
-            Some(IdentityAgent::Usual) | None => auth.agent(AgentMode::IfAvailable),
-        };
         let files = self.options.identity_files().unwrap_or_else(|| usual_keys(&self.options.ssh_dir()));
+        let socket = match self.options.identity_agent() {
+            Some(IdentityAgent::Off) => None,
+            Some(IdentityAgent::At(socket)) => Some(Some(socket)),
+            Some(IdentityAgent::Usual) | None => Some(None),
+        };
+        let only = self.options.flag("identitiesonly") == Some(true);
+        let asked = socket.is_some();
+        let mut auth = match socket {
+            None => auth,
+            Some(socket) if only => auth.agent_keys_of(AgentMode::IfAvailable, socket, &files),
+            Some(Some(socket)) => auth.agent_at(AgentMode::IfAvailable, socket),
+            Some(None) => auth.agent(AgentMode::IfAvailable),
+        };
         let certificates = self.options.certificate_files();
-        if !certificates.is_empty() && !only {
+        if !certificates.is_empty() && asked {
             self.not_honoured(
                 "certificatefile",
                 "certificates of keys in the agent are not used, those of key files are",
@@ -310,13 +367,64 @@ impl Applying<'_> {
         Some(names)
     }
 
-    fn proxy(&mut self, asking: &Asking) {
-        if self.options.proxy().is_some() && asking.dial.is_none() && !asking.proxy_by_caller {
-            let fix = "give a way through it by `Asking::dial_with`, see to it yourself (`Asking::proxy_by_caller`), or say `ProxyJump none`";
-            for keyword in ["proxyjump", "proxycommand"] {
-                self.problem(keyword, "asks for a proxy, and the connection would be made without", fix);
+    /// How the byte stream is made; `None` for one that a jump host makes.
+    fn via(&mut self, start: Start) -> Option<Via> {
+        const SOCKET: [&str; 3] = ["bindaddress", "addressfamily", "tcpkeepalive"];
+        if start == Start::Elsewhere {
+            for keyword in SOCKET {
+                self.not_honoured(keyword, "the connection is made by the jump host");
+            }
+            return None;
+        }
+        if let Some(Proxy::Command(command)) = self.options.proxy() {
+            for keyword in SOCKET {
+                self.not_honoured(keyword, "the connection is made by the proxy command");
+            }
+            return self.command(&command);
+        }
+        let mut tcp = TcpOptions::new();
+        match self.options.address_family() {
+            Some(AddressFamily::Inet) => tcp = tcp.family(dial::AddressFamily::Ipv4),
+            Some(AddressFamily::Inet6) => tcp = tcp.family(dial::AddressFamily::Ipv6),
+            Some(AddressFamily::Any) | None => {}
+        }
+        if self.options.tcp_keepalive() == Some(true) {
+            tcp = tcp.keepalive(TcpKeepalive::new(Duration::from_secs(7200), Duration::from_secs(75), 9));
+        }
+        if let Some(address) = self.options.bind_address() {
+            match address.parse() {
+                Ok(address) => tcp = tcp.local_address(address),
+                Err(_) => self.problem("bindaddress", "is no address", "give an IP address of this machine"),
+            }
+            if let Err(error) = tcp.check() {
+                self.problem(
+                    "bindaddress",
+                    error.problem,
+                    "give one of the family, or leave `AddressFamily` out",
+                );
             }
         }
+        Some(Via::tcp(tcp))
+    }
+
+    #[cfg(unix)]
+    fn command(&mut self, command: &str) -> Option<Via> {
+        if command == "-" {
+            let fix = "give a command, or a stream of your own by `Client::connect_over`";
+            self.problem("proxycommand", "means our own input and output, which are not for it", fix);
+            return None;
+        }
+        // Its tokens are expanded already.
+        Some(Via::command(ProxyCommand::shell(command.replace('%', "%%"))))
+    }
+
+    #[cfg(not(unix))]
+    fn command(&mut self, _command: &str) -> Option<Via> {
+        self.problem("proxycommand", "is there on Unix only", "use `ProxyJump`");
+        None
+    }
+
+    fn refusal(&mut self) {
         if let Some(text) = self.options.text("refuseconnection").map(str::to_owned) {
             self.problem(
                 "refuseconnection",
@@ -346,7 +454,8 @@ impl Applying<'_> {
 /// The keys OpenSSH tries without being told, as far as they exist.
 fn usual_keys(ssh: &Path) -> Vec<PathBuf> {
     let files = ["id_rsa", "id_ecdsa", "id_ed25519"].map(|name| ssh.join(name));
-    files.into_iter().filter(|path| path.is_file()).collect()
+    // The public key alone says which of the agent's is meant.
+    files.into_iter().filter(|path| path.is_file() || path.with_extension("pub").is_file()).collect()
 }
 
 #[cfg(test)]

@@ -95,6 +95,11 @@ impl Asked {
         self
     }
 
+    /// A jump host on the way to it.
+    pub(super) fn for_jump(&self, jump: &super::JumpHost) -> Self {
+        Self { exec: self.exec, local: self.local.clone(), allow_unknown: self.allow_unknown, ..jump.asked() }
+    }
+
     /// Keywords that nobody knows become remarks instead of errors. Files can say so themselves: `IgnoreUnknown`.
     #[must_use]
     pub const fn allow_unknown(mut self) -> Self {

@@ -1,30 +1,24 @@
-//! Who is asked, and what is used instead of what files cannot say.
+//! Who is asked.
 
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use secrecy::SecretString;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::auth::{KeyboardInteractive, Passphrase, PasswordRequest};
-use crate::client::ClientConfig;
 use crate::error::BoxError;
 use crate::host_key::{HostKeyDecision, HostKeyInfo, HostKeyVerifier};
 
 type AskPassword = dyn Fn(PasswordRequest) -> BoxFuture<'static, Option<SecretString>> + Send + Sync;
-type Dial = dyn Fn(ClientConfig) -> ClientConfig + Send + Sync;
 
-/// What a configuration file cannot have: people who are asked, and a way through a proxy.
+/// What a configuration file cannot have: people who are asked. For jump hosts they are the same.
 #[derive(Clone, Default)]
 pub struct Asking {
     pub(super) passphrase: Passphrase,
     pub(super) password: Option<Arc<AskPassword>>,
     pub(super) keyboard: Option<KeyboardInteractive>,
     pub(super) verifier: Option<Arc<dyn HostKeyVerifier>>,
-    pub(super) dial: Option<Arc<Dial>>,
-    pub(super) proxy_by_caller: bool,
 }
 
 impl fmt::Debug for Asking {
@@ -33,7 +27,6 @@ impl fmt::Debug for Asking {
             .field("password", &self.password.is_some())
             .field("keyboard", &self.keyboard)
             .field("verifier", &self.verifier.is_some())
-            .field("dial", &self.dial.is_some())
             .finish_non_exhaustive()
     }
 }
@@ -74,32 +67,6 @@ impl Asking {
     #[must_use]
     pub fn verifier(mut self, verifier: impl HostKeyVerifier) -> Self {
         self.verifier = Some(Arc::new(verifier));
-        self
-    }
-
-    /// How the byte stream is made, as [`ClientConfig::dial_with`]: takes the place of what
-    /// [`HostOptions::proxy`](super::HostOptions::proxy) says, which is an error without it or
-    /// [`proxy_by_caller`](Self::proxy_by_caller).
-    #[must_use]
-    pub fn dial_with<F, Fut, IO>(mut self, dial: F) -> Self
-    where
-        F: Fn() -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = io::Result<IO>> + Send + 'static,
-        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let dial = Arc::new(dial);
-        self.dial = Some(Arc::new(move |config: ClientConfig| {
-            let dial = Arc::clone(&dial);
-            config.dial_with(move || dial())
-        }));
-        self
-    }
-
-    /// The program sees to `ProxyJump` and `ProxyCommand` itself, with the configuration it gets: they are
-    /// [`Left::ForCaller`](super::Left::ForCaller), and no error.
-    #[must_use]
-    pub const fn proxy_by_caller(mut self) -> Self {
-        self.proxy_by_caller = true;
         self
     }
 }

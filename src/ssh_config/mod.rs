@@ -7,16 +7,17 @@
 //! 3. [`HostOptions::client_config`] makes a [`ClientConfig`](crate::ClientConfig) of them, and lists what it could not put
 //!    into it. Nothing is passed over in silence.
 //!
+//! [`SshConfig::client`] does the last two, for the host and all jump hosts before it.
+//!
 //! ```no_run
 //! use ractor_ssh::Client;
 //! use ractor_ssh::ssh_config::{Asked, Asking, SshConfig};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let config = SshConfig::load().await?;
-//! let options = config.resolve(&Asked::host("build"))?;
-//! let applied = options.client_config(&Asking::nobody())?;
-//! for left in &applied.left {
-//!     eprintln!("{left}");
+//! let applied = config.client(&Asked::host("build"), &Asking::nobody()).await?;
+//! for note in applied.notes() {
+//!     eprintln!("{note}");
 //! }
 //! let connection = Client::new(applied.config).connect().await?;
 //! # drop(connection);
@@ -67,6 +68,7 @@ mod resolve;
 mod tokens;
 mod units;
 mod value;
+mod way;
 mod words;
 
 use std::path::{Path, PathBuf};

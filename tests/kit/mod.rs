@@ -6,6 +6,7 @@
 //! - [`Sshd`] is an OpenSSH server on an ephemeral loopback port, run as the current user.
 //! - [`Dropbear`] is another server, with an account of its own.
 //! - [`RealProxy`] is Dante or tinyproxy.
+//! - [`SshAgent`] is an agent.
 //! - [`KeyPair`] makes keys and certificates with `ssh-keygen`.
 //! - [`peer_test`] registers a test that needs programs from outside, and [`run`] is such a binary's `main`.
 #![allow(dead_code, unused_imports, reason = "every test binary uses a part of the kit")]
@@ -18,6 +19,7 @@
 )]
 
 mod account;
+mod agent;
 mod daemon;
 mod dropbear;
 mod keys;
@@ -28,6 +30,7 @@ mod sshd;
 mod sshd_config;
 mod trial;
 
+pub(crate) use agent::SshAgent;
 pub(crate) use dropbear::Dropbear;
 pub(crate) use keys::{KeyKind, KeyPair};
 pub(crate) use peers::{Peer, Verdict, verdict};

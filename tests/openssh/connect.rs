@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::common::{alone, becomes_true, config, connect, info, open_files, run, soon};
-use crate::kit::{KeyKind, KeyPair, Peer, Sshd, peer_test};
+use crate::kit::{KeyKind, KeyPair, Peer, SshAgent, Sshd, peer_test};
 
 pub(crate) fn trials() -> Vec<Trial> {
     const SERVER: Peer = Peer::OpenSshServer;
@@ -136,26 +135,11 @@ async fn user_certificate() {
 
 async fn agent() {
     let sshd = Sshd::builder().start().unwrap();
-    let socket = sshd.directory().join("agent");
-    let _agent = tokio::process::Command::new("ssh-agent")
-        .args(["-D", "-a"])
-        .arg(&socket)
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    becomes_true("the agent is there", || async { tokio::net::UnixStream::connect(&socket).await.is_ok() })
-        .await;
-    let empty = fails(config(&sshd).auth(Auth::new().agent_at(AgentMode::Required, &socket))).await;
+    let agent = SshAgent::start(sshd.directory()).await;
+    let empty = fails(config(&sshd).auth(Auth::new().agent_at(AgentMode::Required, agent.socket()))).await;
     assert!(matches!(empty, ConnectError::Auth(_)), "{empty:?}");
-    let added = tokio::process::Command::new("ssh-add")
-        .arg(sshd.identity())
-        .env("SSH_AUTH_SOCK", &socket)
-        .stderr(Stdio::null())
-        .status()
-        .await;
-    assert!(added.unwrap().success());
-    let auth = Auth::new().agent_at(AgentMode::Required, &socket);
+    agent.add(sshd.identity()).await;
+    let auth = Auth::new().agent_at(AgentMode::Required, agent.socket());
     let conn = Client::new(config(&sshd).auth(auth)).connect().await.unwrap();
     assert_eq!(run(&conn, "echo in").await.stdout, b"in\n");
 }

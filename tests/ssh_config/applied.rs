@@ -8,10 +8,11 @@ use ractor_ssh::host_key::HostKeyError;
 use ractor_ssh::ssh_config::{Asked, Asking, SshConfig};
 use ractor_ssh::{Client, ConnectError};
 
-use crate::kit::{Peer, Sshd, peer_test};
+use crate::kit::{KeyKind, KeyPair, Peer, SshAgent, Sshd, peer_test};
 
 pub(crate) fn trials() -> Vec<Trial> {
     const SERVER: Peer = Peer::OpenSshServer;
+    const AGENT: [Peer; 2] = [Peer::OpenSshServer, Peer::OpenSshAgent];
     vec![
         peer_test("applied::a_file_is_enough_to_connect", SERVER, connects),
         peer_test("applied::strict_host_key_checking_is_kept", SERVER, strict),
@@ -19,6 +20,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("applied::accept_new_writes_a_hashed_name", SERVER, accept_new),
         peer_test("applied::algorithms_are_those_of_the_file", SERVER, algorithms),
         peer_test("applied::a_certificate_file_logs_in", SERVER, certificate),
+        peer_test("applied::identities_only_takes_the_agents_keys_that_files_name", AGENT, identities_only),
+        peer_test("applied::proxy_jump_leads_over_hosts_with_options_of_their_own", SERVER, jumps),
+        peer_test("applied::a_proxy_command_leads_there", SERVER, command),
     ]
 }
 
@@ -114,4 +118,79 @@ async fn certificate() {
     assert!(client(&sshd, "").await.connect().await.is_err(), "the bare key is not let in");
     let first = format!("CertificateFile {}", elsewhere.display());
     assert_eq!(echo(client(&sshd, &first).await).await, b"in\n");
+}
+
+async fn identities_only() {
+    let sshd = Sshd::builder().start().unwrap();
+    let other = KeyPair::generate(sshd.directory().join("other"), KeyKind::Ed25519).unwrap();
+    let agent = SshAgent::start(sshd.directory()).await;
+    agent.add(other.path()).await;
+    agent.add(sshd.identity()).await;
+    let file = write(&sshd, "");
+    let own = format!("\"{}\"", sshd.identity().display());
+    let named = sshd.directory().join("named.pub");
+    // Of the keys, only the public half of one is named: the agent has to sign.
+    let text = std::fs::read_to_string(&file).unwrap();
+    let text = text.replace(&own, &format!("\"{}\"", named.display()));
+    std::fs::write(&file, format!("IdentityAgent {}\n{text}", agent.socket().display())).unwrap();
+    let client = async |public: &str| {
+        std::fs::copy(public, &named).unwrap();
+        let config = SshConfig::load_file(&file).await.unwrap();
+        let applied = config.client(&Asked::host("box"), &Asking::nobody()).await.unwrap();
+        assert_eq!(applied.notes(), Vec::<String>::new());
+        Client::new(applied.config)
+    };
+    assert_eq!(echo(client(&format!("{}.pub", sshd.identity().display())).await).await, b"in\n");
+    assert_eq!(sshd.log().matches("Accepted key").count(), 2, "no other key was offered");
+    let error = client(&format!("{}.pub", other.path().display())).await.connect().await;
+    let error = error.expect_err("the key that would do is not named").to_string();
+    assert!(error.contains(&other.fingerprint().unwrap()), "the one that is named was offered: {error}");
+}
+
+/// Lines for a host of that name, reached at this server, with these lines first.
+fn block(name: &str, sshd: &Sshd, first: &str) -> String {
+    format!(
+        "Host {name}\n  {first}\n  HostName 127.0.0.1\n  Port {}\n  User {}\n  IdentityFile \"{}\"\n  \
+         UserKnownHostsFile \"{}\"\n",
+        sshd.port(),
+        sshd.user(),
+        sshd.identity().display(),
+        sshd.known_hosts().display(),
+    )
+}
+
+const ALL: &str = "Host *\n  IdentitiesOnly yes\n  GlobalKnownHostsFile none\n  StrictHostKeyChecking yes\n";
+
+async fn jumps() {
+    let [outer, inner, target] = [(); 3].map(|()| Sshd::builder().start().unwrap());
+    let text = [
+        block("box", &target, "ProxyJump inner"),
+        block("inner", &inner, "ProxyJump outer"),
+        block("outer", &outer, "ServerAliveInterval 7"),
+        ALL.to_owned(),
+    ]
+    .concat();
+    let config = SshConfig::parse(&text).unwrap();
+    let applied = config.client(&Asked::host("box"), &Asking::nobody()).await.unwrap();
+    let names: Vec<_> = applied.hops.iter().map(|hop| hop.options.asked().to_owned()).collect();
+    assert_eq!(names, ["outer", "inner"]);
+    assert_eq!(echo(Client::new(applied.config)).await, b"in\n");
+    for sshd in [&outer, &inner, &target] {
+        assert_eq!(sshd.log().matches("Accepted publickey").count(), 1, "{}", sshd.log());
+    }
+    // The same by a list on the command line: then what `inner` says of its way does not hold.
+    let asked = Asked::host("box").option("ProxyJump=outer,inner");
+    let applied = config.client(&asked, &Asking::nobody()).await.unwrap();
+    assert_eq!(applied.hops.len(), 2);
+    assert_eq!(echo(Client::new(applied.config)).await, b"in\n");
+    assert_eq!(outer.log().matches("Accepted publickey").count(), 2);
+}
+
+async fn command() {
+    let sshd = Sshd::builder().start().unwrap();
+    let proxy = "ProxyCommand bash -c 'exec 3<>/dev/tcp/%h/%p; cat <&3 & cat >&3' %%";
+    let text = [block("box", &sshd, proxy), ALL.to_owned()].concat();
+    let config = SshConfig::parse(&text).unwrap();
+    let applied = config.client(&Asked::host("box"), &Asking::nobody()).await.unwrap();
+    assert_eq!(echo(Client::new(applied.config)).await, b"in\n");
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use ractor_ssh::ssh_config::{Asked, HostOptions, Local, MatchExec, Proxy, SshConfig, SshConfigError};
+use ractor_ssh::ssh_config::{
+    Asked, Asking, HostOptions, Local, MatchExec, Proxy, SshConfig, SshConfigError,
+};
 
 use crate::kit::peer_test;
 
@@ -20,6 +22,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("rules::a_tag_can_be_asked_or_written", [], tags),
         peer_test("rules::newer_keywords_are_known", [], newer),
         peer_test("rules::jump_hosts_are_looked_up_as_they_say", [], jumps),
+        peer_test("rules::a_way_that_leads_over_itself_is_refused", [], round),
+        peer_test("rules::jump_hosts_are_asked_about_by_their_own_names", [], hops),
         peer_test("rules::a_missing_file_is_an_error_only_if_it_was_named", [], missing),
     ]
 }
@@ -171,4 +175,39 @@ async fn missing() {
     std::fs::write(&file, format!("Include {}/no\nPort 3", directory.path().display())).unwrap();
     let options = SshConfig::load_file(file).await.unwrap().resolve(&Asked::host("h")).unwrap();
     assert_eq!(options.port(), 3);
+}
+
+async fn round() {
+    let asked = |host: &str| Asked::host(host).local(local());
+    let star = SshConfig::parse("Host *\n  ProxyJump gate\n").unwrap();
+    let error = star.client(&asked("box"), &Asking::nobody()).await.unwrap_err().to_string();
+    assert!(
+        error.contains("text:2: proxyjump leads over gate") && error.contains("ProxyJump none"),
+        "{error}"
+    );
+    let ring = SshConfig::parse("Host a\n  ProxyJump b\nHost b\n  ProxyJump a\n").unwrap();
+    assert!(ring.client(&asked("a"), &Asking::nobody()).await.is_err());
+    let spared = SshConfig::parse("Host * !gate\n  ProxyJump gate\n").unwrap();
+    assert_eq!(spared.client(&asked("box"), &Asking::nobody()).await.unwrap().hops.len(), 1);
+}
+
+async fn hops() {
+    let text = "Host gate\n  User g\n  Port 99\n  LocalForward 1 a:1\n  AddressFamily inet\nHost box\n  ProxyJump x@gate:77,inner\n  \
+                AddressFamily inet6\nHost inner\n  ProxyCommand nc %h %p\n  Unheard of\n";
+    let asked = Asked::host("box").local(local()).option("User=me").allow_unknown();
+    let applied = SshConfig::parse(text).unwrap().client(&asked, &Asking::nobody()).await.unwrap();
+    let [gate, inner] = applied.hops.as_slice() else { panic!("{:?}", applied.hops) };
+    assert_eq!(
+        (gate.options.user(), gate.options.port()),
+        ("x", 77),
+        "what is said with the jump comes first"
+    );
+    assert_eq!(inner.options.user(), "me", "the local user: the target's is its own");
+    let notes = applied.notes();
+    let has = |start: &str, end: &str| notes.iter().any(|note| note.starts_with(start) && note.contains(end));
+    assert!(has("jump host gate: ", "localforward"), "{notes:?}");
+    assert!(has("jump host inner: ", "unheard"), "{notes:?}");
+    assert!(has("text:8: addressfamily", "made by the jump host"), "{notes:?}");
+    assert!(!has("jump host gate: ", "addressfamily"), "{notes:?}");
+    assert_eq!(applied.config.check(), Ok(()));
 }

@@ -75,7 +75,7 @@ fn identities_are_tried_in_the_order_of_openssh() {
     let files = "IdentityFile /k1\nIdentityFile /k2\n";
     let with = |more: &str| format!("{files}{more}");
     assert_eq!(sources(files, &asking), ["Agent", "/k1", "/k2", "KeyboardInteractive", "Password"]);
-    assert_eq!(sources(&with("IdentitiesOnly yes"), &Asking::nobody()), ["/k1", "/k2"]);
+    assert_eq!(sources(&with("IdentitiesOnly yes"), &Asking::nobody()), ["Agent", "/k1", "/k2"]);
     assert_eq!(sources(&with("IdentityAgent none"), &Asking::nobody()), ["/k1", "/k2"]);
     assert_eq!(sources(&with("CertificateFile /c1"), &Asking::nobody()), ["Agent", "/k1", "/c1", "/k2"]);
     assert_eq!(sources(&with("BatchMode yes"), &asking), ["Agent", "/k1", "/k2"]);
@@ -117,8 +117,8 @@ fn what_cannot_be_honoured_is_told_and_what_is_done_anyway_is_not() {
     );
     assert_eq!(left("Compression yes\nTunnel yes"), [("compression", false), ("tunnel", false)]);
     assert_eq!(
-        left("LocalForward 1 a:1\nSetEnv A=1\nBindAddress ::1"),
-        [("bindaddress", true), ("localforward", true), ("setenv", true)]
+        left("LocalForward 1 a:1\nSetEnv A=1\nBindAddress ::1\nTCPKeepAlive yes"),
+        [("localforward", true), ("setenv", true)]
     );
     assert_eq!(left("StrictHostKeyChecking no"), [("stricthostkeychecking", false)]);
     assert_eq!(left("StrictHostKeyChecking ask"), [("stricthostkeychecking", false)]);
@@ -132,16 +132,35 @@ fn what_cannot_be_honoured_is_told_and_what_is_done_anyway_is_not() {
 
 #[test]
 fn a_proxy_is_never_left_out_in_silence() {
-    for text in ["ProxyJump a", "ProxyCommand nc %h %p"] {
-        let options = options(text);
-        let error = options.client_config(&Asking::nobody()).unwrap_err().to_string();
-        assert!(error.contains("text:1: proxy") && error.contains("dial_with"), "{error}");
-        let dialled = Asking::nobody().dial_with(|| async { Ok(tokio::io::duplex(1).0) });
-        assert!(options.client_config(&dialled).is_ok());
-        let left = options.client_config(&Asking::nobody().proxy_by_caller()).unwrap().left;
-        assert!(left.iter().any(|left| left.keyword.starts_with("proxy") && left.left == Left::ForCaller));
+    let error = options("ProxyJump a").client_config(&Asking::nobody()).unwrap_err().to_string();
+    assert!(error.contains("text:1: proxyjump") && error.contains("SshConfig::client"), "{error}");
+    let error = options("ProxyCommand -").client_config(&Asking::nobody()).unwrap_err().to_string();
+    assert!(error.contains("text:1: proxycommand means our own input"), "{error}");
+    for text in ["ProxyCommand none", "ProxyJump none"] {
+        assert_eq!(via(text), Via::tcp(TcpOptions::new()));
     }
-    assert!(options("ProxyCommand none").client_config(&Asking::nobody()).is_ok());
+}
+
+fn via(text: &str) -> Via {
+    applying(&options(text)).via(Start::Here).unwrap()
+}
+
+#[test]
+fn the_way_is_made_of_what_the_file_says() {
+    let tcp = TcpOptions::new();
+    assert_eq!(via("AddressFamily inet6"), Via::tcp(tcp.clone().family(dial::AddressFamily::Ipv6)));
+    let bound = tcp.clone().local_address([127, 0, 0, 9].into());
+    assert_eq!(via("BindAddress 127.0.0.9"), Via::tcp(bound));
+    assert_eq!(via("TCPKeepAlive no"), Via::tcp(tcp.clone()));
+    let probed = tcp.keepalive(TcpKeepalive::new(Duration::from_secs(7200), Duration::from_secs(75), 9));
+    assert_eq!(via("TCPKeepAlive yes"), Via::tcp(probed));
+    let command = Via::command(ProxyCommand::shell("nc h 22 %%x"));
+    assert_eq!(via("ProxyCommand nc %h %p %%x"), command, "tokens are expanded once");
+    assert_eq!(left("ProxyCommand nc %h %p\nBindAddress ::1"), [("bindaddress", false)]);
+    for text in ["BindAddress here", "BindAddress ::1\nAddressFamily inet"] {
+        let error = options(text).client_config(&Asking::nobody()).unwrap_err().to_string();
+        assert!(error.contains("text:1: bindaddress"), "{error}");
+    }
 }
 
 #[test]
