@@ -248,6 +248,7 @@ impl<'a> Applying<'a> {
         let asked = socket.is_some();
         let mut auth = match socket {
             None => auth,
+            Some(_) if only && files.is_empty() => auth,
             Some(socket) if only => auth.agent_keys_of(AgentMode::IfAvailable, socket, &files),
             Some(Some(socket)) => auth.agent_at(AgentMode::IfAvailable, socket),
             Some(None) => auth.agent(AgentMode::IfAvailable),
