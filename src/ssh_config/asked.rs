@@ -34,6 +34,8 @@ pub enum MatchExec {
 pub struct Asked {
     pub(super) host: String,
     pub(super) lines: Vec<String>,
+    /// Those of the lines that are for the jump hosts too.
+    everywhere: Vec<String>,
     pub(super) tag: Option<String>,
     pub(super) exec: MatchExec,
     pub(super) local: Option<Local>,
@@ -47,6 +49,7 @@ impl Asked {
         Self {
             host: host.into(),
             lines: Vec::new(),
+            everywhere: Vec::new(),
             tag: None,
             exec: MatchExec::default(),
             local: None,
@@ -74,6 +77,15 @@ impl Asked {
         self
     }
 
+    /// The same, for the jump hosts on the way as well ([`SshConfig::client`](super::SshConfig::client)): OpenSSH has
+    /// nothing like it.
+    #[must_use]
+    pub fn option_everywhere(mut self, line: impl Into<String>) -> Self {
+        let line = line.into();
+        self.everywhere.push(line.clone());
+        self.option(line)
+    }
+
     /// What `Match tagged` looks at (`ssh -P`).
     #[must_use]
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
@@ -97,7 +109,13 @@ impl Asked {
 
     /// A jump host on the way to it.
     pub(super) fn for_jump(&self, jump: &super::JumpHost) -> Self {
-        Self { exec: self.exec, local: self.local.clone(), allow_unknown: self.allow_unknown, ..jump.asked() }
+        let mut asked = jump.asked();
+        asked.exec = self.exec;
+        asked.local.clone_from(&self.local);
+        asked.allow_unknown = self.allow_unknown;
+        asked.everywhere.clone_from(&self.everywhere);
+        asked.lines.extend(self.everywhere.iter().cloned());
+        asked
     }
 
     /// Keywords that nobody knows become remarks instead of errors. Files can say so themselves: `IgnoreUnknown`.

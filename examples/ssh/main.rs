@@ -1,0 +1,54 @@
+//! A usable SSH client.
+//!
+//! ```sh
+//! cargo run --example ssh -- -p 2222 user@127.0.0.1 -- uname -a
+//! cargo run --example ssh -- -t user@127.0.0.1
+//! cargo run --example ssh -- -J user@bastion.example.org,inner user@target
+//! ```
+//!
+//! It reads OpenSSH's configuration files, or the one that `-F` names. stdin, stdout and stderr are streamed and
+//! binary-safe. Exits with the remote status, 128 + n when the remote command was ended by signal n, and 255 for SSH
+//! errors.
+
+mod options;
+mod session;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use options::Args;
+use ractor_ssh::{BoxError, Client};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    let code = match run(&args).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("ssh: {}: {error}", args.destination);
+            255
+        }
+    };
+    // A thread may still be waiting for standard input, and cannot be told to stop.
+    std::process::exit(code.into());
+}
+
+async fn run(args: &Args) -> Result<u8, BoxError> {
+    let applied = args.client().await?;
+    let conn = Client::new(applied.config).connect().await?;
+    let status = if session::is_wanted(args, &applied.options) {
+        session::run(&conn, args, &applied.options).await?
+    } else {
+        tokio::select! {
+            error = conn.closed() => return Err(error.into()),
+            interrupted = tokio::signal::ctrl_c() => interrupted.map(|()| 130)?,
+        }
+    };
+    let _ = std::io::stdout().flush();
+    conn.close().await;
+    Ok(status)
+}
