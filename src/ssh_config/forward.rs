@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use crate::error::ConfigError;
+
 /// Where a forward listens, or leads to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -58,13 +60,56 @@ struct Field {
     is_path: bool,
 }
 
+/// What a specification must have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wants {
+    Target,
+    NoTarget,
+    Either,
+}
+
 impl Forward {
+    /// Reads the argument of `ssh -L`: `[address:]port:host:port`, with paths of Unix sockets in place of either end.
+    ///
+    /// # Errors
+    /// What is wrong with it, and the way out.
+    pub fn local(spec: &str) -> Result<Self, ConfigError> {
+        Self::read(false, spec, Wants::Target).map_err(|problem| {
+            ConfigError::new("local forward", problem, "write [address:]port:host:port, IPv6 in brackets")
+        })
+    }
+
+    /// Reads the argument of `ssh -R`: as `-L`, or `[address:]port` alone, for SOCKS.
+    ///
+    /// # Errors
+    /// What is wrong with it, and the way out.
+    pub fn remote(spec: &str) -> Result<Self, ConfigError> {
+        Self::read(true, spec, Wants::Either).map_err(|problem| {
+            ConfigError::new("remote forward", problem, "write [address:]port[:host:port], IPv6 in brackets")
+        })
+    }
+
+    /// Reads the argument of `ssh -D`: `[address:]port`.
+    ///
+    /// # Errors
+    /// What is wrong with it, and the way out.
+    pub fn dynamic(spec: &str) -> Result<Self, ConfigError> {
+        Self::read(false, spec, Wants::NoTarget).map_err(|problem| {
+            ConfigError::new("dynamic forward", problem, "write [address:]port, IPv6 in brackets")
+        })
+    }
+
     /// Reads `[host:]port` and a destination (or none, for SOCKS); the error says what is wrong.
     pub(super) fn parse(remote: bool, listen: &str, connect: Option<&str>) -> Result<Self, String> {
-        let wants_target = connect.is_some();
-        let spec = connect.map_or_else(|| listen.to_owned(), |connect| format!("{listen}:{connect}"));
+        match connect {
+            Some(connect) => Self::read(remote, &format!("{listen}:{connect}"), Wants::Target),
+            None => Self::read(remote, listen, Wants::NoTarget),
+        }
+    }
+
+    fn read(remote: bool, spec: &str, wants: Wants) -> Result<Self, String> {
         let fields =
-            fields(&spec).ok_or_else(|| format!("`{spec}` has an open bracket or ends in a backslash"))?;
+            fields(spec).ok_or_else(|| format!("`{spec}` has an open bracket or ends in a backslash"))?;
         let host = |field: &Field| field.text.clone();
         let listen_port = |field: &Field| {
             let port = super::units::port_or_zero(&field.text).filter(|port| remote || *port != 0);
@@ -98,9 +143,9 @@ impl Forward {
             }
             _ => return Err(format!("`{spec}` has {} parts", fields.len())),
         };
-        match (wants_target, &connect) {
-            (true, None) => Err(format!("`{spec}` has no destination")),
-            (false, Some(_)) => Err(format!("`{spec}` has more than a place to listen at")),
+        match (wants, &connect) {
+            (Wants::Target, None) => Err(format!("`{spec}` has no destination")),
+            (Wants::NoTarget, Some(_)) => Err(format!("`{spec}` has more than a place to listen at")),
             _ => Ok(Self { remote, listen, connect }),
         }
     }
@@ -161,6 +206,19 @@ mod tests {
         }
         assert_eq!(read(true, "0", "h:1").as_deref(), Ok("0 [h]:1"));
         assert_eq!(read(true, "8080", "").as_deref(), Ok("8080 [socks]:0"));
+    }
+
+    #[test]
+    fn arguments_are_read_as_on_the_command_line_of_openssh() {
+        let shown = |read: Result<Forward, ConfigError>| read.map(|forward| forward.to_string()).ok();
+        assert_eq!(shown(Forward::local("8080:h:80")).as_deref(), Some("8080 [h]:80"));
+        assert_eq!(shown(Forward::local("[::1]:81:[::2]:82")).as_deref(), Some("[::1]:81 [::2]:82"));
+        assert_eq!(shown(Forward::local("/a:/b")).as_deref(), Some("/a /b"));
+        assert_eq!(shown(Forward::local("1080")), None);
+        assert_eq!(shown(Forward::remote("0:h:80")).as_deref(), Some("0 [h]:80"));
+        assert_eq!(shown(Forward::remote("*:1080")).as_deref(), Some("[*]:1080 [socks]:0"));
+        assert_eq!(shown(Forward::dynamic("localhost:1080")).as_deref(), Some("[localhost]:1080"));
+        assert_eq!(shown(Forward::dynamic("1:h:2")), None);
     }
 
     #[test]
