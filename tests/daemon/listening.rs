@@ -13,9 +13,9 @@ use ractor_ssh::session::{ChannelStream, stream_fn};
 use ractor_ssh::wire::codes::OpenFailureReason;
 use ractor_ssh::wire::open::OpenRequest;
 use ractor_ssh::{
-    ClientChannel, DaemonConfig, ForwardedTcpip, GatewayPorts, LoginDecision, Permissions, Router,
-    SessionLimits,
+    ClientChannel, DaemonConfig, ForwardedTcpip, GatewayPorts, Permissions, Router, SessionLimits,
 };
+use secrecy::SecretString;
 use tokio::io::{
     AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
 };
@@ -290,7 +290,7 @@ async fn half_close() {
     stream.write_all(b"and yet something").await.unwrap();
     stream.shutdown().await.unwrap();
     assert_eq!(soon(heard.recv()).await.unwrap(), "and yet something");
-    eventually(|| served.daemon.sessions()[0].channels == 0).await;
+    eventually(|| served.daemon.sessions()[0].channels_open == 0).await;
     soon(conn.close()).await;
 }
 
@@ -300,7 +300,7 @@ async fn cancel() {
     let listener = conn.tcpip_forward("localhost", 0, answer).await.unwrap();
     let port = listener.port();
     let stream = TcpStream::connect(local(port)).await.unwrap();
-    eventually(|| served.daemon.sessions()[0].channels == 1).await;
+    eventually(|| served.daemon.sessions()[0].channels_open == 1).await;
     soon(listener.cancel()).await.unwrap();
     eventually(|| std::net::TcpStream::connect(local(port)).is_err()).await;
     soon(exchange(stream, b"goes on")).await;
@@ -320,7 +320,7 @@ async fn lost() {
     let socket = conn.streamlocal_forward(name, |_| Some(stream_fn(after_eof))).await.unwrap();
     assert!(path.exists());
     let port = listener.port();
-    served.daemon.kick(served.daemon.sessions()[0].id).unwrap();
+    assert!(served.daemon.kick(served.daemon.sessions()[0].id));
     soon(listener.closed()).await;
     soon(socket.closed()).await;
     eventually(|| std::net::TcpStream::connect(local(port)).is_err() && !path.exists()).await;
@@ -332,7 +332,7 @@ async fn draining() {
     let listener = conn.tcpip_forward("localhost", 0, answer).await.unwrap();
     let port = listener.port();
     let stream = TcpStream::connect(local(port)).await.unwrap();
-    eventually(|| served.daemon.sessions()[0].channels == 1).await;
+    eventually(|| served.daemon.sessions()[0].channels_open == 1).await;
     let daemon = served.daemon.clone();
     let stopping = tokio::spawn(async move { daemon.shutdown(Duration::from_secs(20)).await });
     eventually(|| std::net::TcpStream::connect(local(port)).is_err()).await;
@@ -347,7 +347,7 @@ fn with_permissions(
         config.router(open_house()).password(move |_, _| {
             let mut permissions = Permissions::all();
             change(&mut permissions);
-            async move { LoginDecision::Accept(permissions) }
+            async move { permissions }
         })
     }
 }
@@ -378,7 +378,7 @@ async fn policies() {
     let listed = with_permissions(move |permissions| permissions.permit_listen = Some(vec![allowed.clone()]));
     let forbidden = with_permissions(|permissions| permissions.port_forwarding = false);
     for (served, listed) in [(Served::with(listed).await, true), (Served::with(forbidden).await, false)] {
-        let auth = ractor_ssh::auth::Auth::new().password("secret");
+        let auth = ractor_ssh::auth::Auth::new().password(SecretString::from("secret"));
         let conn = ractor_ssh::Client::new(served.client_config().auth(auth)).connect().await.unwrap();
         assert_eq!(soon(conn.tcpip_forward("localhost", spare, answer)).await.is_ok(), listed);
         assert!(soon(conn.tcpip_forward("localhost", 0, answer)).await.is_err());
@@ -499,19 +499,19 @@ async fn bounded() {
     let port = listeners[0].port();
     let first = TcpStream::connect(local(port)).await.unwrap();
     let _second = TcpStream::connect(local(listeners[1].port())).await.unwrap();
-    eventually(|| served.daemon.sessions()[0].channels == 2).await;
+    eventually(|| served.daemon.sessions()[0].channels_open == 2).await;
     // The third one waits, and is served when one of the others has ended.
     let third = tokio::spawn(async move {
         exchange(TcpStream::connect(local(port)).await.unwrap(), b"third").await;
     });
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(served.daemon.sessions()[0].channels, 2);
+    assert_eq!(served.daemon.sessions()[0].channels_open, 2);
     assert!(!third.is_finished());
     soon(exchange(first, b"first")).await;
     soon(third).await.unwrap();
     // A place is free again as soon as a listener is gone.
     soon(listeners.remove(2).cancel()).await.unwrap();
-    soon(conn.tcpip_forward("localhost", 0, answer)).await.unwrap();
+    listeners.push(soon(conn.tcpip_forward("localhost", 0, answer)).await.unwrap());
     soon(conn.close()).await;
 }
 
@@ -531,7 +531,7 @@ async fn refusing() {
         let _ = soon(stream.read_to_end(&mut nothing)).await;
         assert!(nothing.is_empty());
     }
-    eventually(|| served.daemon.sessions()[0].channels == 0).await;
+    eventually(|| served.daemon.sessions()[0].channels_open == 0).await;
     let info = conn.info().await.unwrap();
     assert_eq!(info.counters.opens_refused, 100);
     let output = soon(conn.exec("fail").output()).await.unwrap();
