@@ -17,7 +17,7 @@ mod source;
 use source::{Source, is_part};
 
 /// Every top-level module and its tier.
-const TIERS: [(&str, u8); 31] = [
+const TIERS: [(&str, u8); 32] = [
     ("wire", 0),
     ("error", 1),
     ("config", 1),
@@ -37,6 +37,7 @@ const TIERS: [(&str, u8); 31] = [
     ("forward", 4),
     ("subsystem", 4),
     ("connection", 5),
+    ("incoming", 5),
     ("supervised", 5),
     ("client", 6),
     ("process", 6),
