@@ -73,6 +73,7 @@ pub mod supervised;
 pub mod supervision;
 pub mod target;
 pub mod wire;
+pub mod x11;
 
 mod behaviour;
 mod channel;
