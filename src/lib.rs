@@ -123,7 +123,7 @@ pub use port::event::ChannelMsg;
 pub use server::{
     Daemon, DaemonConfig, DaemonCounters, DaemonError, DaemonInfo, DaemonRef, DirectStreamlocal, DirectTcpip,
     ExecOutput, LoginAttempt, LoginDecision, NewSession, Permissions, Route, Router, ServeError, SessionEnd,
-    SessionId, SessionInfo, SessionKind, SessionLimits, SessionRequest, login,
+    SessionId, SessionInfo, SessionKind, SessionLimits, SessionRequest, X11Session, login,
 };
 #[cfg(feature = "sftp")]
 pub use subsystem::{Sftp, SftpCounters};

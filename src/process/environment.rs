@@ -12,7 +12,8 @@ const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sb
 
 pub(super) type Environment = BTreeMap<OsString, OsString>;
 
-/// Later ones win: what the peer asked for and is allowed, what the daemon knows, what came with the login.
+/// Later ones win: what the peer asked for and is allowed, what the daemon knows, what came with the login, what the peer
+/// lends.
 pub(super) fn environment(request: &SessionRequest, account: &Account, allowed: &[String]) -> Environment {
     let mut found = Environment::new();
     let mut set = |name: &str, value: OsString| {
@@ -45,6 +46,13 @@ pub(super) fn environment(request: &SessionRequest, account: &Account, allowed: 
         if may_be_set(name, value) {
             set(name, value.into());
         }
+    }
+    if let Some(socket) = &request.agent_socket {
+        set("SSH_AUTH_SOCK", socket.into());
+    }
+    if let Some(x11) = &request.x11 {
+        set("DISPLAY", x11.display.clone().into());
+        set("XAUTHORITY", x11.authority.clone().into());
     }
     found
 }
@@ -104,6 +112,8 @@ mod tests {
             env: Vec::new(),
             environment: Vec::new(),
             pty: None,
+            agent_socket: None,
+            x11: None,
         }
     }
 

@@ -3,9 +3,8 @@
 use std::io;
 use std::pin::pin;
 
-use tokio::io::{AsyncWriteExt as _, BufReader, copy_buf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader, copy_buf};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::request::DirectTcpip;
 use crate::behaviour::ServerChannel;
@@ -32,10 +31,20 @@ pub(super) async fn connect(open: &DirectTcpip) -> Result<TcpStream, OpenFailure
 /// Passes bytes on until both directions have ended. One that fails to write ends by itself: a target that reads no
 /// more may have said why.
 pub(super) fn relay(tcp: TcpStream) -> impl ServerChannel {
+    let (from, to) = tcp.into_split();
+    relay_between(from, to, ())
+}
+
+/// The same for any two halves. `keeps` is dropped at the end.
+pub(super) fn relay_between(
+    from_target: impl AsyncRead + Send + Unpin + 'static,
+    to_target: impl AsyncWrite + Send + Unpin + 'static,
+    keeps: impl Send + 'static,
+) -> impl ServerChannel {
     Served::new(move |channel: ServerStream| async move {
+        let _keeps = keeps;
         let over = channel.over();
         let (from_peer, to_peer) = channel.into_split();
-        let (from_target, to_target) = tcp.into_split();
         let mut there = pin!(pass_on(from_peer, to_target));
         let mut back = pin!(async {
             tokio::select! {
@@ -65,7 +74,7 @@ pub(super) fn relay(tcp: TcpStream) -> impl ServerChannel {
 /// From the peer to the target, eof included. When the target takes no more, what still comes is dropped.
 ///
 /// Bytes count as read when the target has taken them, so that one that takes them slowly is waited for.
-async fn pass_on(mut from: ServerReader, mut to: OwnedWriteHalf) {
+async fn pass_on(mut from: ServerReader, mut to: impl AsyncWrite + Unpin) {
     let passed = async {
         copy_buf(&mut from, &mut to).await?;
         to.shutdown().await
@@ -76,7 +85,7 @@ async fn pass_on(mut from: ServerReader, mut to: OwnedWriteHalf) {
 }
 
 /// From the target to the peer, eof included. Fails when the connection to the target does.
-async fn pass_back(from: OwnedReadHalf, mut to: ServerWriter) -> io::Result<()> {
+async fn pass_back(from: impl AsyncRead + Unpin, mut to: ServerWriter) -> io::Result<()> {
     let mut from = BufReader::with_capacity(PIECE, from);
     let passed = copy_buf(&mut from, &mut to).await;
     if to.channel().closed().is_some() {

@@ -67,8 +67,8 @@ impl X11Forward {
         self
     }
 
-    /// Sets the file that has the display's cookie. Default: `$XAUTHORITY`, else `~/.Xauthority`. If it has none, clients
-    /// are passed on without one, and the X server decides. Not used for untrusted clients.
+    /// Sets the file that has the display's cookie. Default: `$XAUTHORITY`, else `~/.Xauthority`. If it has none, trusted
+    /// clients are passed on without one, and the X server decides.
     pub fn authority(mut self, file: impl Into<PathBuf>) -> Self {
         self.authority = Some(file.into());
         self
@@ -115,7 +115,7 @@ impl X11Forward {
             }
             real
         } else {
-            Some(generate(&self.display, &self.xauth, self.timeout).await?)
+            Some(generate(&self.display, &self.xauth, self.timeout, self.authority.as_deref()).await?)
         };
         Ok(Prepared {
             display: self.display.clone(),

@@ -22,6 +22,7 @@
 mod authority;
 mod connect;
 mod cookie;
+mod directory;
 mod display;
 mod error;
 mod forward;
@@ -35,6 +36,8 @@ use connect::XStream;
 #[cfg(feature = "server")]
 pub(crate) use cookie::Cookie;
 pub(crate) use cookie::MIT_MAGIC_COOKIE;
+#[cfg(feature = "server")]
+pub(crate) use directory::private_directory;
 pub use display::Display;
 pub use error::X11Error;
 pub use forward::X11Forward;

@@ -76,8 +76,8 @@ impl Table {
         Registration { table: Arc::clone(self), entry }
     }
 
-    /// Whether any display is forwarded.
-    pub(crate) fn is_empty(&self) -> bool {
+    #[cfg(all(test, unix))]
+    fn is_empty(&self) -> bool {
         self.lock().is_empty()
     }
 
