@@ -110,6 +110,7 @@ impl AgentForward {
     }
 
     /// Sets how many connections there may be at a time; what comes beyond is refused, and may try again. Default 16.
+    /// Of several commands at a time on one connection, the first one's limit holds for all.
     pub const fn max_connections(mut self, limit: usize) -> Self {
         self.max_connections = limit;
         self

@@ -211,6 +211,7 @@ async fn limited() {
     })
     .await;
     // On the daemon's side, more than it serves at a time wait; they are not refused.
+    let conn = served.connect().await;
     let (_child, socket) = told(&conn, agent.forward().max_connections(100)).await;
     let asking = (0..40).map(|_| async {
         let mut connection = UnixStream::connect(&socket).await.unwrap();

@@ -118,7 +118,9 @@ impl XServer {
         let cookie = "0123456789abcdeffedcba9876543210";
         add_cookie(&own, ":0", cookie).await;
         let mut server = program("Xvfb");
-        server.args(["-displayfd", "1", "-nolisten", "tcp", "-screen", "0", "640x480x24", "-auth"]).arg(&own);
+        server
+            .args(["-noreset", "-displayfd", "1", "-nolisten", "tcp", "-screen", "0", "640x480x24", "-auth"])
+            .arg(&own);
         let mut server = server.stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
         soon(BufReader::new(server.stdout.take().unwrap()).read_line(&mut line)).await.unwrap();
