@@ -1,4 +1,4 @@
-//! `direct-tcpip` channels that lead where they say: a TCP connection, and bytes both ways.
+//! Channels that lead to a connection: the connecting, and bytes both ways.
 
 use std::io;
 use std::pin::pin;
@@ -22,29 +22,44 @@ pub(super) async fn connect(open: &DirectTcpip) -> Result<TcpStream, OpenFailure
         tracing::info!(host = open.host, port = open.port, %error, "a forwarded connection failed");
         OpenFailureReason::ConnectFailed
     })?;
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "no TCP_NODELAY");
-    }
+    at_once(&stream);
     Ok(stream)
 }
 
-/// Passes bytes on until both directions have ended. One that fails to write ends by itself: a target that reads no
-/// more may have said why.
-pub(super) fn relay(tcp: TcpStream) -> impl ServerChannel {
-    let (from, to) = tcp.into_split();
-    relay_between(from, to, ())
+/// What is written goes out at once.
+pub(super) fn at_once(stream: &TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "no TCP_NODELAY");
+    }
 }
 
-/// The same for any two halves. `keeps` is dropped at the end.
-pub(super) fn relay_between(
-    from_target: impl AsyncRead + Send + Unpin + 'static,
-    to_target: impl AsyncWrite + Send + Unpin + 'static,
-    keeps: impl Send + 'static,
-) -> impl ServerChannel {
+/// Connects to a Unix socket; whoever waits sets the limit.
+#[cfg(unix)]
+pub(super) async fn connect_socket(path: &str) -> Result<tokio::net::UnixStream, OpenFailureReason> {
+    tokio::net::UnixStream::connect(path).await.map_err(|error| {
+        tracing::info!(?path, %error, "a forwarded connection failed");
+        OpenFailureReason::ConnectFailed
+    })
+}
+
+/// Whether a path of a peer's says where it leads: absolute, and never upwards.
+pub(super) fn is_plain(path: &str) -> bool {
+    let path = std::path::Path::new(path);
+    path.is_absolute() && !path.components().any(|part| part == std::path::Component::ParentDir)
+}
+
+/// Passes bytes on until both directions have ended. One that fails to write ends by itself: a target that reads no
+/// more may have said why. What is kept is dropped at the end.
+pub(super) fn relay<R, W>(target: (R, W), keep: impl Send + 'static) -> impl ServerChannel
+where
+    R: AsyncRead + Unpin + Send + 'static,
+    W: AsyncWrite + Unpin + Send + 'static,
+{
     Served::new(move |channel: ServerStream| async move {
-        let _keeps = keeps;
+        let _keep = keep;
         let over = channel.over();
         let (from_peer, to_peer) = channel.into_split();
+        let (from_target, to_target) = target;
         let mut there = pin!(pass_on(from_peer, to_target));
         let mut back = pin!(async {
             tokio::select! {

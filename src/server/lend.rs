@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use self::display::LentDisplay;
 #[cfg(unix)]
 use self::socket::LentAgent;
-use super::forward::relay_between;
+use super::forward::relay;
 use super::request::{NewSession, X11Session};
 use crate::behaviour::ServerSide;
 use crate::channel::start::Starter;
@@ -113,7 +113,7 @@ impl Lender {
         to: impl AsyncWrite + Send + Unpin + 'static,
         place: OwnedSemaphorePermit,
     ) {
-        let behaviour = relay_between(from, to, place);
+        let behaviour = relay((from, to), place);
         let start = Box::new(Starter::<_, ServerSide>::new(behaviour, self.options.window_adjust, None));
         let (options, claim) = (self.options.clone(), Claim::default());
         // Without an actor the connection is over, and with it what has just been made.

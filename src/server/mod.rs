@@ -11,10 +11,12 @@ mod door;
 mod error;
 mod exec;
 mod forward;
+mod gateway;
 mod hooks;
 mod house;
 mod lend;
 mod listen;
+mod listeners;
 pub mod login;
 mod look;
 mod peer;
@@ -34,9 +36,13 @@ pub use config::DaemonConfig;
 pub use daemon::{Daemon, DaemonRef};
 pub use error::{DaemonError, ServeError};
 pub use exec::ExecOutput;
+pub use gateway::GatewayPorts;
 pub use login::{LoginAttempt, LoginDecision};
 pub use permissions::Permissions;
-pub use request::{DirectStreamlocal, DirectTcpip, NewSession, SessionKind, SessionRequest, X11Session};
+pub use request::{
+    DirectStreamlocal, DirectTcpip, NewSession, SessionKind, SessionRequest, StreamlocalForward,
+    TcpipForward, X11Session,
+};
 pub use router::{Route, Router};
 pub use session::{SessionEnd, SessionId, SessionInfo};
 pub use session_limits::SessionLimits;

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 
+mod listens;
 mod make;
 mod opens;
 
+pub(super) use listens::Listens;
 pub use make::Route;
 pub(super) use make::{Made, Make, guarded};
 
@@ -55,6 +57,7 @@ pub struct Router {
     pub(super) direct_streamlocal: Option<Make<DirectStreamlocal>>,
     pub(super) agent: Option<Policy>,
     pub(super) x11: Option<Policy>,
+    pub(super) listens: Listens,
 }
 
 impl fmt::Debug for Router {
@@ -69,6 +72,7 @@ impl fmt::Debug for Router {
             .field("direct_streamlocal", &self.direct_streamlocal.is_some())
             .field("agent", &self.agent.is_some())
             .field("x11", &self.x11.is_some())
+            .field("listens", &self.listens)
             .finish()
     }
 }

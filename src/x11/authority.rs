@@ -156,7 +156,10 @@ mod tests {
 
     const NAME: &[u8] = MIT_MAGIC_COOKIE.as_bytes();
 
-    fn file(entries: &[(u16, &[u8], &[u8], &[u8], &[u8])]) -> tempfile::NamedTempFile {
+    /// Family, address, number, name, data.
+    type Fields<'a> = (u16, &'a [u8], &'a [u8], &'a [u8], &'a [u8]);
+
+    fn file(entries: &[Fields<'_>]) -> tempfile::NamedTempFile {
         let mut bytes = Vec::new();
         for &(family, address, number, name, data) in entries {
             Entry { family, address, number, name, data }.write(&mut bytes);

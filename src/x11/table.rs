@@ -76,7 +76,8 @@ impl Table {
         Registration { table: Arc::clone(self), entry }
     }
 
-    #[cfg(all(test, unix))]
+    #[cfg(unix)]
+    #[cfg(test)]
     fn is_empty(&self) -> bool {
         self.lock().is_empty()
     }
@@ -192,7 +193,8 @@ impl From<Wrong> for Refused {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use tokio::net::UnixListener;
 
