@@ -23,11 +23,9 @@ use self::display::LentDisplay;
 use self::socket::LentAgent;
 use super::forward::relay;
 use super::request::{NewSession, X11Session};
-use crate::behaviour::ServerSide;
-use crate::channel::start::Starter;
+use crate::channel::open::open_towards_client;
 use crate::config::ChannelOptions;
-use crate::handle::msg::{ConnectionMsg, OpenCommand};
-use crate::handle::route::Claim;
+use crate::handle::msg::ConnectionMsg;
 use crate::wire::open::OpenRequest;
 use crate::wire::request::X11Request;
 
@@ -113,11 +111,15 @@ impl Lender {
         to: impl AsyncWrite + Send + Unpin + 'static,
         place: OwnedSemaphorePermit,
     ) {
-        let behaviour = relay((from, to), place);
-        let start = Box::new(Starter::<_, ServerSide>::new(behaviour, self.options.window_adjust, None));
-        let (options, claim) = (self.options.clone(), Claim::default());
-        // Without an actor the connection is over, and with it what has just been made.
-        let _ = self.actor.cast(ConnectionMsg::Open(OpenCommand { request, options, claim, start }));
+        let (actor, options) = (self.actor.clone(), self.options.clone());
+        // Its end is the answer, or that of the connection; there are as many as there are places.
+        tokio::spawn(async move {
+            let kind = request.channel_type();
+            if let Err(error) = open_towards_client(&actor, request, options, relay((from, to), place)).await
+            {
+                tracing::info!(%error, kind, "a connection to what the client lends is closed");
+            }
+        });
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
+use ractor_ssh::config::{ChannelOptions, SlowConsumer};
 use ractor_ssh::error::RequestError;
 use ractor_ssh::session::CommandError;
 use ractor_ssh::x11::{Display, X11Error, X11Forward};
@@ -29,6 +30,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("an_untrusted_client_cannot_do_what_a_trusted_one_can", [x], untrusted),
         peer_test("without_a_cookie_for_untrusted_clients_nothing_is_started", [x], no_xauth),
         peer_test("a_display_is_gone_with_its_session", [x], gone),
+        peer_test("a_display_that_was_lent_can_be_lent_on", [x], lent_on),
+        peer_test("a_display_without_a_socket_in_the_file_system_is_found", [x], without_file),
+        peer_test("on_a_connection_of_its_own_a_channel_is_lent_nothing", [x], isolated),
         peer_test("connections_to_a_lent_display_are_limited", [x], limited),
     ]
 }
@@ -200,7 +204,41 @@ async fn gone() {
     drop(other);
 }
 
-/// A connection that says nothing takes a place for a while; beyond what the client allows, clients are told.
+/// The second session reaches the display of the first over TCP, with the cookie of its file.
+async fn lent_on() {
+    let (first, second) = (Served::start(telling()).await, Served::lent_to().await);
+    let x = XServer::start().await;
+    let (near, far) = (first.connect().await, second.connect().await);
+    let (_child, port, authority) = told(&near, x.trusted()).await;
+    for host in ["localhost", "127.0.0.1"] {
+        let display: Display = format!("{host}:{}", port - 6000).parse().unwrap();
+        let seen = shown(&far, INFO, X11Forward::trusted(display).authority(&authority)).await;
+        assert!(is_xvfb(&seen), "{host}: {seen}");
+    }
+}
+
+async fn without_file() {
+    if !cfg!(target_os = "linux") {
+        return;
+    }
+    let (served, x) = (Served::lent_to().await, XServer::start_with(&["-nolisten", "unix"]).await);
+    let file = format!("/tmp/.X11-unix/X{}", x.display().number());
+    assert!(std::os::unix::net::UnixStream::connect(file).is_err());
+    let conn = served.connect().await;
+    let seen = shown(&conn, INFO, x.trusted()).await;
+    assert!(is_xvfb(&seen), "{seen}");
+}
+
+async fn isolated() {
+    let (served, x) = (Served::lent_to().await, XServer::start().await);
+    let conn = served.connect().await;
+    let alone = ChannelOptions::new().slow_consumer(SlowConsumer::Isolate);
+    let error = soon(conn.exec(INFO).forward_x11(x.trusted()).options(alone).output()).await.unwrap_err();
+    let CommandError::Config(error) = error else { panic!("{error:?}") };
+    assert!(error.field == "forward_x11" && error.problem.contains("isolated"), "{error}");
+}
+
+/// Beyond what the client allows, X clients are told.
 async fn limited() {
     let (served, x) = (Served::start(telling()).await, XServer::start().await);
     let conn = served.connect().await;

@@ -108,11 +108,16 @@ pub(crate) struct XServer {
     _directory: TempDir,
     authority: PathBuf,
     number: u16,
-    _server: Child,
+    server: Child,
 }
 
 impl XServer {
     pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With these arguments.
+    pub(crate) async fn start_with(arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (own, authority) = (directory.path().join("server"), directory.path().join("user"));
         let cookie = "0123456789abcdeffedcba9876543210";
@@ -121,12 +126,12 @@ impl XServer {
         server
             .args(["-noreset", "-displayfd", "1", "-nolisten", "tcp", "-screen", "0", "640x480x24", "-auth"])
             .arg(&own);
-        let mut server = server.stderr(Stdio::null()).spawn().unwrap();
+        let mut server = server.args(arguments).stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
         soon(BufReader::new(server.stdout.take().unwrap()).read_line(&mut line)).await.unwrap();
         let number = line.trim().parse().expect("Xvfb says its number");
         add_cookie(&authority, &format!(":{number}"), cookie).await;
-        Self { _directory: directory, authority, number, _server: server }
+        Self { _directory: directory, authority, number, server }
     }
 
     pub(crate) fn display(&self) -> Display {
@@ -157,6 +162,21 @@ impl XServer {
     /// Has a program use this display.
     pub(crate) fn lend_to<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command.env("DISPLAY", format!(":{}", self.number)).env("XAUTHORITY", &self.authority)
+    }
+}
+
+impl Drop for XServer {
+    /// Killed, it would leave its socket and its lock behind.
+    fn drop(&mut self) {
+        let pid = self.server.id().and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?));
+        let Some(pid) = pid else { return };
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        for _ in 0..400 {
+            if !matches!(self.server.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 
