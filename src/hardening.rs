@@ -67,6 +67,8 @@
 //! | processes at a time | 1,024 | `Processes::max_processes` | the command is refused with a word | |
 //! | after the channel's end | SIGHUP, 5 s later SIGKILL | `Processes::kill_grace` | | |
 //! | environment taken from the peer | `LANG`, `LC_*` | `Processes::env_allow` | passed over | |
+//! | the peer's agent and display | not taken | [`Router::agent_forwarding`], [`Router::x11_forwarding`] | the request is refused | |
+//! | connections to them, a session | 16, 32 | | the others wait | |
 //! | open files and directories of an SFTP session | 128 | `Sftp::max_handles` | the open fails | `refused_handles` |
 //! | bytes of a path | 4,096 | `Sftp::max_path` | the request fails | `refused_paths` |
 //! | bytes of an SFTP packet | 256 KiB | `Sftp::max_packet` | the channel ends | `refused_packets` |
@@ -83,6 +85,8 @@
 //!   [`on_login`] and [`DaemonRef::kick`], or by a decision in the login callback.
 //! - [`DaemonCounters`] (where the names above are from), [`LoginStats`] and `SftpCounters` only grow: watch them.
 //!
+//! [`Router::agent_forwarding`]: crate::Router::agent_forwarding
+//! [`Router::x11_forwarding`]: crate::Router::x11_forwarding
 //! [`max_connections`]: crate::DaemonConfig::max_connections
 //! [`max_unauthenticated`]: crate::DaemonConfig::max_unauthenticated
 //! [`max_startups`]: crate::DaemonConfig::max_startups

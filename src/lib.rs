@@ -73,6 +73,7 @@ pub mod supervised;
 pub mod supervision;
 pub mod target;
 pub mod wire;
+pub mod x11;
 
 mod behaviour;
 mod channel;
@@ -123,7 +124,7 @@ pub use server::{
     Daemon, DaemonConfig, DaemonCounters, DaemonError, DaemonInfo, DaemonRef, DirectStreamlocal, DirectTcpip,
     ExecOutput, GatewayPorts, LoginAttempt, LoginDecision, NewSession, Permissions, Route, Router,
     ServeError, SessionEnd, SessionId, SessionInfo, SessionKind, SessionLimits, SessionRequest,
-    StreamlocalForward, TcpipForward, login,
+    StreamlocalForward, TcpipForward, X11Session, login,
 };
 #[cfg(feature = "sftp")]
 pub use subsystem::{Sftp, SftpCounters};

@@ -13,9 +13,9 @@ use super::offer::OfferedKey;
 use crate::wire::keys::HashAlg;
 
 #[cfg(unix)]
-type Socket = tokio::net::UnixStream;
+pub(super) type Socket = tokio::net::UnixStream;
 #[cfg(not(unix))]
-type Socket = tokio::io::DuplexStream;
+pub(super) type Socket = tokio::io::DuplexStream;
 
 /// Whether an ssh-agent takes part in a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -87,7 +87,7 @@ impl Agent {
     /// Tells the agent which session it signs for. Agents that do not know the request decline; keys that
     /// are not restricted to destinations work all the same.
     pub(super) async fn bind(&mut self, to: &SessionBinding) -> Result<(), AgentError> {
-        let request = wire::bind_request(&to.host_key, &to.session_id, &to.signature);
+        let request = wire::bind_request(&to.host_key, &to.session_id, &to.signature, false);
         Ok(wire::read_success(&self.ask(request).await?)?)
     }
 
@@ -140,12 +140,12 @@ impl Agent {
 }
 
 #[cfg(unix)]
-async fn open(path: &Path) -> io::Result<Socket> {
+pub(super) async fn open(path: &Path) -> io::Result<Socket> {
     Socket::connect(path).await
 }
 
 #[cfg(not(unix))]
-async fn open(_path: &Path) -> io::Result<Socket> {
+pub(super) async fn open(_path: &Path) -> io::Result<Socket> {
     Err(io::Error::new(io::ErrorKind::Unsupported, "agents are reached over Unix sockets only"))
 }
 

@@ -47,13 +47,20 @@ pub(super) fn sign_request(blob: &[u8], data: &[u8], flags: u32) -> Option<Vec<u
 }
 
 /// Tells which session the signatures are for (`session-bind@openssh.com`, OpenSSH PROTOCOL.agent).
-pub(super) fn bind_request(host_key: &[u8], session_id: &[u8], signature: &[u8]) -> Option<Vec<u8>> {
+///
+/// `forwarding`: what follows comes from the other end of the session, and is not its login.
+pub(super) fn bind_request(
+    host_key: &[u8],
+    session_id: &[u8],
+    signature: &[u8],
+    forwarding: bool,
+) -> Option<Vec<u8>> {
     let mut body = vec![EXTENSION];
     put_string(&mut body, b"session-bind@openssh.com")?;
     put_string(&mut body, host_key)?;
     put_string(&mut body, session_id)?;
     put_string(&mut body, signature)?;
-    body.push(0); // not for forwarding
+    body.push(u8::from(forwarding));
     frame(&body)
 }
 

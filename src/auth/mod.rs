@@ -4,6 +4,7 @@
 //! [`AgentMode`] says what to do about an ssh-agent, [`Signer`] is a key that lives elsewhere,
 //! [`Prompter`] answers keyboard-interactive rounds. Which of them is next, given what the server
 //! has answered so far, is decided by a plan without I/O; the transport carries it out.
+//! [`AgentForward`] is an agent that is lent to the server after the login.
 //!
 //! Nothing here sends a packet or knows a session: this is what a login needs to know, not the login.
 //!
@@ -15,6 +16,7 @@
 //! the attempt is over; the packet it was sent in, and keyboard-interactive answers, are freed unwiped.
 
 mod agent;
+mod agent_forward;
 mod agent_wire;
 mod config;
 mod credentials;
@@ -31,6 +33,7 @@ mod plan;
 mod signer;
 
 pub use agent::AgentMode;
+pub use agent_forward::AgentForward;
 pub use config::{Auth, PasswordRequest};
 pub use error::{AttemptOutcome, AuthAttempt, AuthError, AuthStop, IdentityError, LoginSummary};
 pub use identity::Identity;

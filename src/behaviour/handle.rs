@@ -145,7 +145,7 @@ impl<R: Role> ChannelHandle<R> {
         })
     }
 
-    async fn request(&self, request: ChannelRequest) -> Result<(), RequestError> {
+    pub(crate) async fn request(&self, request: ChannelRequest) -> Result<(), RequestError> {
         let name = request.name().to_owned();
         let answer = self.port.request(request)?;
         let limit = self.timeouts.request;

@@ -260,7 +260,7 @@ where
         entrance: entrance.clone(),
     })
     .await?;
-    let facts = Arc::new(established.facts);
+    let (facts, binding) = (Arc::new(established.facts), established.binding);
     let receiver = phases.subscribe();
     let transport = Arc::clone(&established.transport);
     let (keys, gauges) = (Arc::<Keys>::default(), Arc::new(Gauges::new()));
@@ -301,5 +301,7 @@ where
     let door = ClientDoor::new(intake, slots, Arc::clone(&acceptance), config.timeouts.open);
     entrance.install(Box::new(door));
     tracing::info!(version = %facts.peer_version, "connected");
-    Ok(ConnectionRef::new(actor, facts, receiver, redial, acceptance))
+    let connection = ConnectionRef::new(actor, facts, receiver, redial, acceptance);
+    connection.bind(binding);
+    Ok(connection)
 }

@@ -1,7 +1,7 @@
 //! The address of a connection actor.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -9,7 +9,9 @@ use ractor::{ActorCell, ActorRef, ActorStatus, RpcReplyPort};
 use tokio::sync::{oneshot, watch};
 
 use super::acceptance::Acceptance;
+use super::loans::Loans;
 use super::msg::ConnectionMsg;
+use crate::auth::SessionBinding;
 use crate::connect_error::ConnectError;
 use crate::error::{ConnectionError, Phase};
 use crate::observe::{ConnectionInfo, Facts, PhaseEvent, WatchList};
@@ -36,6 +38,8 @@ pub(crate) struct Shared {
     /// What the peer may open channels for. Nothing, on a server.
     acceptance: Arc<Acceptance>,
     watched: WatchList,
+    /// What is lent to the server.
+    loans: OnceLock<Arc<Loans>>,
     /// How many connections were made for isolated channels of this one and are not gone.
     isolated: Arc<watch::Sender<usize>>,
 }
@@ -80,6 +84,7 @@ impl ConnectionRef {
             redial,
             acceptance,
             watched: WatchList::default(),
+            loans: OnceLock::new(),
             isolated: Arc::default(),
         };
         Self { actor, shared: Arc::new(shared) }
@@ -111,6 +116,16 @@ impl ConnectionRef {
     /// The supervised channels that were declared on it.
     pub(crate) fn watched(&self) -> &WatchList {
         &self.shared.watched
+    }
+
+    /// What is lent to the server.
+    pub(crate) fn loans(&self) -> &Arc<Loans> {
+        self.shared.loans.get_or_init(Arc::default)
+    }
+
+    /// Notes what agents are bound to. Once, before anybody has the connection.
+    pub(crate) fn bind(&self, binding: Option<SessionBinding>) {
+        let _ = self.shared.loans.set(Arc::new(Loans::new(binding)));
     }
 
     /// One more isolated channel has a connection.

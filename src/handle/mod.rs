@@ -3,6 +3,7 @@
 pub(crate) mod acceptance;
 pub(crate) mod connection_ref;
 pub(crate) mod intake;
+pub(crate) mod loans;
 mod look;
 pub(crate) mod msg;
 pub(crate) mod roster;

@@ -89,14 +89,15 @@ pub enum ChannelMsg {
         /// Whether the client may do flow control itself.
         client_can_do: bool,
     },
-    /// `auth-agent-req@openssh.com`: the peer wants to forward its agent. The embedded daemon refuses it
-    /// by itself: russh 0.65.1 takes no answer but one at once, and opens no agent channel that would be good for anything.
+    /// `auth-agent-req@openssh.com`: the peer wants to forward its agent. The embedded daemon answers it by itself, as
+    /// [`Router::agent_forwarding`](crate::Router::agent_forwarding) says; routes of whole sessions do not get it.
     AuthAgent {
         /// Whether the peer waits for an answer.
         want_reply: bool,
     },
-    /// `x11-req` (RFC 4254 section 6.3.1): the peer wants to forward its display. The embedded daemon can open no channel
-    /// to it; a behaviour may still say yes and do so by other means.
+    /// `x11-req` (RFC 4254 section 6.3.1): the peer wants to forward its display. The embedded daemon answers it by itself,
+    /// as [`Router::x11_forwarding`](crate::Router::x11_forwarding) says. A route of whole sessions gets it, and opens no
+    /// channels to the display.
     X11 {
         /// Whether the peer waits for an answer.
         want_reply: bool,

@@ -12,7 +12,8 @@ const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sb
 
 pub(super) type Environment = BTreeMap<OsString, OsString>;
 
-/// Later ones win: what the peer asked for and is allowed, what the daemon knows, what came with the login.
+/// Later ones win: what the peer asked for and is allowed, what the daemon knows, what came with the login, what the peer
+/// lends.
 pub(super) fn environment(request: &SessionRequest, account: &Account, allowed: &[String]) -> Environment {
     let mut found = Environment::new();
     let mut set = |name: &str, value: OsString| {
@@ -45,6 +46,13 @@ pub(super) fn environment(request: &SessionRequest, account: &Account, allowed: 
         if may_be_set(name, value) {
             set(name, value.into());
         }
+    }
+    if let Some(socket) = &request.agent_socket {
+        set("SSH_AUTH_SOCK", socket.into());
+    }
+    if let Some(x11) = &request.x11 {
+        set("DISPLAY", x11.display.clone().into());
+        set("XAUTHORITY", x11.authority.clone().into());
     }
     found
 }
@@ -87,8 +95,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::SessionKind;
     use crate::wire::pty::PtyRequest;
+    use crate::{SessionKind, X11Session};
 
     fn account() -> Account {
         Account { name: "bob".into(), home: "/home/bob".into(), shell: "/bin/zsh".into() }
@@ -104,6 +112,8 @@ mod tests {
             env: Vec::new(),
             environment: Vec::new(),
             pty: None,
+            agent_socket: None,
+            x11: None,
         }
     }
 
@@ -167,6 +177,23 @@ mod tests {
         let found = environment(&request, &account(), &["LANG".into()]);
         assert_eq!(get(&found, "LANG").as_deref(), Some("de_DE"));
         assert_eq!(get(&found, "PATH").as_deref(), Some("/opt"));
+    }
+
+    #[test]
+    fn what_the_peer_lends_wins_and_is_told_only_then() {
+        let mut request = request();
+        let names = ["SSH_AUTH_SOCK", "DISPLAY"];
+        request.env = names.iter().map(|name| pair(name, "asked")).collect();
+        let found = environment(&request, &account(), &["*".into()]);
+        assert_eq!(get(&found, "SSH_AUTH_SOCK"), None);
+        assert_eq!(get(&found, "XAUTHORITY"), None);
+        request.environment = names.iter().map(|name| pair(name, "login")).collect();
+        request.agent_socket = Some("/tmp/agent".into());
+        request.x11 = Some(X11Session { display: "localhost:10.0".into(), authority: "/tmp/x".into() });
+        let found = environment(&request, &account(), &["*".into()]);
+        assert_eq!(get(&found, "SSH_AUTH_SOCK").as_deref(), Some("/tmp/agent"));
+        assert_eq!(get(&found, "DISPLAY").as_deref(), Some("localhost:10.0"));
+        assert_eq!(get(&found, "XAUTHORITY").as_deref(), Some("/tmp/x"));
     }
 
     #[test]

@@ -14,7 +14,8 @@ use crate::{SessionKind, SessionRequest};
 ///
 /// The environment holds `HOME`, `USER`, `LOGNAME`, `SHELL` and `PATH`; `SSH_CLIENT` and `SSH_CONNECTION` if the
 /// addresses are known; `TERM` with a terminal; what the peer asked for and is allowed to set
-/// ([`Processes::env_allow`](super::Processes::env_allow)); and, over all of these, what came with the login. `SSH_TTY`
+/// ([`Processes::env_allow`](super::Processes::env_allow)); over these, what came with the login; and, over all of them,
+/// `SSH_AUTH_SOCK`, `DISPLAY` and `XAUTHORITY` of what the peer lends. `SSH_TTY`
 /// is added when the terminal is there. Nothing of the daemon's own environment is in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessPlan {

@@ -17,6 +17,7 @@ mod visitor;
 use awaited::Awaited;
 use visitor::{Mode, Routed, Visitor};
 
+use super::lend::Lender;
 use super::listeners::Listeners;
 use super::permissions::Permissions;
 use super::request::{DirectStreamlocal, DirectTcpip, NewSession};
@@ -117,8 +118,7 @@ impl ConnectionDoor {
     fn session(&self, slot: Slot) -> Admission {
         let reception = &self.reception;
         if let Some(make) = &reception.router.session {
-            let Login { user, peer, local, permissions } = reception.login.clone();
-            let session = NewSession { user, peer, local, permissions };
+            let session = reception.session();
             return Reception::take_in(reception, make, session, OpenRequest::Session, slot, Mode::Whole);
         }
         let (chosen, start) = oneshot::channel();
@@ -223,6 +223,17 @@ impl Door for ConnectionDoor {
 }
 
 impl Reception {
+    /// What those are told who decide about what is lent to a session.
+    fn session(&self) -> NewSession {
+        let Login { user, peer, local, permissions } = self.login.clone();
+        NewSession { user, peer, local, permissions }
+    }
+
+    /// Opens channels for what is lent.
+    fn lender(&self) -> Lender {
+        Lender { actor: self.intake.actor.clone(), options: self.intake.options.clone() }
+    }
+
     fn port_for(&self, request: &OpenRequest) -> Arc<Port> {
         let port = self.intake.port();
         port.notes().opened_for(request);

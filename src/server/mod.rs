@@ -14,6 +14,7 @@ mod forward;
 mod gateway;
 mod hooks;
 mod house;
+mod lend;
 mod listen;
 mod listeners;
 pub mod login;
@@ -39,7 +40,8 @@ pub use gateway::GatewayPorts;
 pub use login::{LoginAttempt, LoginDecision};
 pub use permissions::Permissions;
 pub use request::{
-    DirectStreamlocal, DirectTcpip, NewSession, SessionKind, SessionRequest, StreamlocalForward, TcpipForward,
+    DirectStreamlocal, DirectTcpip, NewSession, SessionKind, SessionRequest, StreamlocalForward,
+    TcpipForward, X11Session,
 };
 pub use router::{Route, Router};
 pub use session::{SessionEnd, SessionId, SessionInfo};

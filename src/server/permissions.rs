@@ -28,9 +28,9 @@ pub struct Permissions {
     pub pty: bool,
     /// Whether ports and Unix sockets may be forwarded, in either direction.
     pub port_forwarding: bool,
-    /// Whether the agent may be forwarded. Over russh it cannot be yet: that request is always refused.
+    /// Whether the agent may be forwarded; see [`Router::agent_forwarding`](crate::Router::agent_forwarding).
     pub agent_forwarding: bool,
-    /// Whether X11 may be forwarded.
+    /// Whether X11 may be forwarded; see [`Router::x11_forwarding`](crate::Router::x11_forwarding).
     pub x11_forwarding: bool,
     /// Where `direct-tcpip` channels may lead, as `host:port`, port `*` for any; `None` for anywhere.
     pub permit_open: Option<Vec<String>>,

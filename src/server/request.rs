@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -46,6 +47,23 @@ pub struct SessionRequest {
     pub environment: Vec<(String, String)>,
     /// The terminal the peer asked for (RFC 4254 section 6.2). There is none: the handler speaks to the peer's.
     pub pty: Option<PtyRequest>,
+    /// The socket of the agent that the peer lends (`auth-agent-req@openssh.com`), if that is
+    /// [allowed](crate::Router::agent_forwarding): what programs find in `SSH_AUTH_SOCK`. It is there as long as the
+    /// channel is open.
+    pub agent_socket: Option<PathBuf>,
+    /// The display that the peer lends (`x11-req`, RFC 4254 section 6.3.1), if that is
+    /// [allowed](crate::Router::x11_forwarding). It is there as long as the channel is open.
+    pub x11: Option<X11Session>,
+}
+
+/// How programs reach a display that the peer lends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct X11Session {
+    /// What they find in `DISPLAY`: `localhost:10.0`.
+    pub display: String,
+    /// What they find in `XAUTHORITY`: a file with the cookie of this display, and no other.
+    pub authority: PathBuf,
 }
 
 impl SessionRequest {

@@ -13,6 +13,7 @@ pub use make::Route;
 pub(super) use make::{Made, Make, guarded};
 
 use super::exec::ExecOutput;
+use super::lend::Policy;
 use super::request::{DirectStreamlocal, DirectTcpip, NewSession, SessionKind, SessionRequest};
 use crate::behaviour::ServerChannel;
 use crate::config::WindowAdjust;
@@ -54,6 +55,8 @@ pub struct Router {
     pub(super) session: Option<Make<NewSession>>,
     pub(super) direct_tcpip: Option<Make<DirectTcpip>>,
     pub(super) direct_streamlocal: Option<Make<DirectStreamlocal>>,
+    pub(super) agent: Option<Policy>,
+    pub(super) x11: Option<Policy>,
     pub(super) listens: Listens,
 }
 
@@ -67,6 +70,8 @@ impl fmt::Debug for Router {
             .field("session", &self.session.is_some())
             .field("direct_tcpip", &self.direct_tcpip.is_some())
             .field("direct_streamlocal", &self.direct_streamlocal.is_some())
+            .field("agent", &self.agent.is_some())
+            .field("x11", &self.x11.is_some())
             .field("listens", &self.listens)
             .finish()
     }

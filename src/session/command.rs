@@ -11,10 +11,12 @@ use super::quote::Arguments;
 use super::stdio::{DEFAULT_UNREAD, Stdin, Stdio};
 use super::stream::ChannelStream;
 use crate::ConnectionRef;
+use crate::auth::AgentForward;
 use crate::config::ChannelOptions;
 use crate::handle::route::Route;
 use crate::wire::open::OpenRequest;
 use crate::wire::pty::PtyRequest;
+use crate::x11::X11Forward;
 
 /// What happens when the server refuses an environment variable. OpenSSH refuses all that `AcceptEnv` does not name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -75,6 +77,8 @@ pub struct Command {
     pub(super) program: Program,
     pub(super) env: Vec<Variable>,
     pub(super) pty: Option<PtyRequest>,
+    pub(super) agent: Option<AgentForward>,
+    pub(super) display: Option<X11Forward>,
     pub(super) stdin: Option<Stdin>,
     pub(super) stdout: Option<Stdio>,
     pub(super) stderr: Option<Stdio>,
@@ -172,6 +176,8 @@ impl Command {
             program,
             env: Vec::new(),
             pty: None,
+            agent: None,
+            display: None,
             stdin: None,
             stdout: None,
             stderr: None,
@@ -226,6 +232,43 @@ impl Command {
     /// Runs a shell without a terminal: a script on its stdin, say.
     pub fn no_pty(mut self) -> Self {
         self.pty = None;
+        self
+    }
+
+    /// Lends an agent to the command (`auth-agent-req@openssh.com`, `ssh -A`), as long as its channel is open. What it
+    /// means to trust the server with it is told at [`AgentForward`].
+    ///
+    /// A connection lends one agent at a time: an `auth-agent@openssh.com` channel does not say which command it is for.
+    /// So, with OpenSSH's server, the other commands of the connection can use it, too. That server agrees only once a
+    /// connection; what it refuses later is taken for granted.
+    ///
+    /// Works on a [`ConnectionRef`]; on a managed connection, in a pool and on an isolated channel it is an error.
+    /// If the server refuses, the command is not started, unless
+    /// [`best_effort`](AgentForward::best_effort) is set. Default: no agent.
+    ///
+    /// ```no_run
+    /// # async fn example(conn: ractor_ssh::ConnectionRef) -> Result<(), Box<dyn std::error::Error>> {
+    /// use ractor_ssh::auth::AgentForward;
+    ///
+    /// let pulled = conn.exec("git pull").forward_agent(AgentForward::from_env()?).output().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn forward_agent(mut self, agent: AgentForward) -> Self {
+        self.agent = Some(agent);
+        self
+    }
+
+    /// Lets the command use a display of this machine (`x11-req`, RFC 4254 section 6.3.1; `ssh -X`, `ssh -Y`), as long as
+    /// its channel is open; connections that were made go on. See [`X11Forward`].
+    ///
+    /// Before the channel is opened, the display's cookie is read, or `xauth` is run for one.
+    ///
+    /// Works on a [`ConnectionRef`]; on a managed connection, in a pool and on an isolated channel it is an error.
+    /// If there is no cookie, or the server refuses, the command is not started, unless
+    /// [`best_effort`](X11Forward::best_effort) is set. Default: no display.
+    pub fn forward_x11(mut self, display: X11Forward) -> Self {
+        self.display = Some(display);
         self
     }
 

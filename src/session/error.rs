@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::output::Output;
 use crate::error::{CloseReason, ConfigError, OpenError, Origin, RequestError};
+use crate::x11::X11Error;
 
 /// Why a command could not be started, or did not come to its end.
 ///
@@ -19,6 +20,9 @@ pub enum CommandError {
     /// A wrong argument; nothing was sent.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The display cannot be forwarded; nothing was sent.
+    #[error("X11 forwarding: {0}")]
+    X11(#[source] X11Error),
     /// The channel could not be opened.
     #[error("no channel for the command: {0}")]
     Open(#[source] OpenError),
@@ -33,7 +37,7 @@ pub enum CommandError {
         /// What the server said.
         error: RequestError,
     },
-    /// The terminal, or the start itself, was refused or not answered. The command was not started, unless an
+    /// The terminal, the agent, X11, or the start itself, was refused or not answered. The command was not started, unless an
     /// answer to the start is all that was missing.
     #[error("the command was not started: {0}")]
     Request(#[source] RequestError),
@@ -74,7 +78,11 @@ impl CommandError {
     #[must_use]
     pub fn origin(&self) -> Origin {
         match self {
-            Self::Config(_) | Self::Stdin(_) | Self::Inherit { .. } | Self::Deadline { .. } => Origin::Local,
+            Self::Config(_)
+            | Self::X11(_)
+            | Self::Stdin(_)
+            | Self::Inherit { .. }
+            | Self::Deadline { .. } => Origin::Local,
             Self::Open(error) => error.origin(),
             Self::Env { error, .. } | Self::Request(error) => error.origin(),
             Self::Interrupted { reason, .. } => reason.origin(),
@@ -95,7 +103,7 @@ impl CommandError {
     #[must_use]
     pub const fn may_have_run(&self) -> bool {
         match self {
-            Self::Config(_) | Self::Env { .. } => false,
+            Self::Config(_) | Self::X11(_) | Self::Env { .. } => false,
             // `init` sends the request to start, and may have been killed while it waited for the answer.
             Self::Open(error) => matches!(error, OpenError::Init(_)),
             Self::Request(error) => matches!(error, RequestError::Timeout { .. } | RequestError::Closed(_)),

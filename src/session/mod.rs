@@ -21,6 +21,7 @@ mod command;
 mod error;
 mod events;
 mod lane;
+mod lend;
 mod outlet;
 mod output;
 mod pipe;

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use super::command::EnvPolicy;
 use super::error::CommandError;
 use super::lane::Chunk;
+use super::lend::Asking;
 use super::outlet::send_patiently;
 use super::shared::{Shared, Which};
 use super::stdio::Input;
@@ -32,6 +33,8 @@ const PIECE: usize = 256 << 10;
 pub(super) struct Plan {
     pub(super) pty: Option<PtyRequest>,
     pub(super) env: Vec<Variable>,
+    /// What the command may use of this machine.
+    pub(super) lends: Option<Asking>,
     pub(super) start: Start,
     pub(super) input: Input,
 }
@@ -59,6 +62,8 @@ pub(crate) struct Process {
     plan: Option<Plan>,
     inherit_stdout: bool,
     inherit_stderr: bool,
+    /// Lent until the channel is over.
+    lends: Option<Asking>,
     /// Input that still has to be sent; `None` when somebody else sends it, or all is sent.
     feed: Option<Bytes>,
     pump: Option<Pump>,
@@ -92,22 +97,38 @@ impl Process {
         inherit_stdout: bool,
         inherit_stderr: bool,
     ) -> Self {
-        Self { shared, plan: Some(plan), inherit_stdout, inherit_stderr, feed: None, pump: None, user: None }
+        Self {
+            shared,
+            plan: Some(plan),
+            inherit_stdout,
+            inherit_stderr,
+            lends: None,
+            feed: None,
+            pump: None,
+            user: None,
+        }
     }
 
     /// For a channel that the peer has opened: nothing is asked for on it, and `user` is told when it is there.
     pub(super) fn opened(shared: Arc<Shared>, user: impl FnOnce(ChannelHandle) + Send + 'static) -> Self {
-        let plan = Plan { pty: None, env: Vec::new(), start: Start::Nothing, input: Input::Piped };
+        let plan =
+            Plan { pty: None, env: Vec::new(), lends: None, start: Start::Nothing, input: Input::Piped };
         let mut process = Self::new(shared, plan, false, false);
         process.user = Some(User(Box::new(user)));
         process
     }
 
     async fn carry_out(&mut self, plan: Plan, ctx: &mut ChannelContext<Self>) -> Result<(), CommandError> {
-        let Plan { pty, env, start, input } = plan;
+        let Plan { pty, env, lends, start, input } = plan;
         let handle = ctx.handle();
         let must_wait = pty.is_some() || env.iter().any(|variable| variable.policy == EnvPolicy::Require);
         let setup = prepare(&handle, pty, env);
+        if let Some(mut lends) = lends {
+            let (asked, prepared) = futures::join!(lends.ask(&handle), setup);
+            self.lends = Some(lends);
+            asked.and(prepared)?;
+            return self.launch(start, input, ctx).await;
+        }
         if must_wait {
             setup.await?;
             self.launch(start, input, ctx).await
@@ -216,7 +237,10 @@ impl ClientChannel for Process {
                 self.feed = None;
                 self.pump = None;
             }
-            ChannelMsg::Closed { reason } => self.shared.end(reason),
+            ChannelMsg::Closed { reason } => {
+                self.lends = None;
+                self.shared.end(reason);
+            }
             _ => {}
         }
         Ok(Next::Continue)

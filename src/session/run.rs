@@ -8,6 +8,7 @@ use super::child::{Child, Deadline, Farewell, Owner};
 use super::command::{Command, Program};
 use super::error::CommandError;
 use super::lane::{Fate, Lane};
+use super::lend::lend;
 use super::outlet::{ChildStdin, Outlet};
 use super::output::Output;
 use super::pipe::{ChildStderr, ChildStdout, Inlet};
@@ -118,9 +119,12 @@ impl Command {
             Some(Stdin(given)) => given,
         };
         let stdin_piped = matches!(input, Input::Piped);
-        let plan = Plan { pty: self.pty, env: self.env, start: self.program.start()?, input };
+        let start = self.program.start()?;
         let shared = Shared::new(lane(stdout, self.unread_cap), lane(stderr, self.unread_cap));
         let owner = Owner::new(Arc::clone(&shared), farewell, self.deadline.and_then(Deadline::from_now));
+        let lending = lend(&self.route, &self.options, self.agent, self.display);
+        let lends = owner.within(lending).await??;
+        let plan = Plan { pty: self.pty, env: self.env, lends, start, input };
         let [inherit_stdout, inherit_stderr] = [stdout, stderr].map(|target| target == Target::Inherit);
         let process = Process::new(Arc::clone(&shared), plan, inherit_stdout, inherit_stderr);
         let opening = async move { self.route.open_channel(self.open, self.options, process).await };

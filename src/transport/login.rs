@@ -269,7 +269,8 @@ impl<'a, H: Handler + 'static> Login<'a, H> {
     }
 }
 
-fn session_binding<H: Handler>(handle: &Handle<H>) -> Option<SessionBinding> {
+/// What the key exchange left to bind agents to.
+pub(crate) fn session_binding<H: Handler>(handle: &Handle<H>) -> Option<SessionBinding> {
     handle.agent_session_binding().map(|binding| SessionBinding {
         host_key: binding.host_key().to_vec(),
         session_id: binding.session_id().to_vec(),

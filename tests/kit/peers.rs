@@ -24,6 +24,8 @@ pub(crate) enum Peer {
     DropbearServer,
     /// `dbclient`.
     DropbearClient,
+    /// `Xvfb`, with `xauth`, `xdpyinfo` and `xprop`.
+    Xvfb,
     /// `danted`.
     Dante,
     /// `tinyproxy`.
@@ -43,6 +45,7 @@ impl Peer {
             Self::Putty => (&["plink", "puttygen"], "putty-tools"),
             Self::DropbearServer => (&["dropbear", "dropbearkey"], "dropbear-bin"),
             Self::DropbearClient => (&["dbclient"], "dropbear-bin"),
+            Self::Xvfb => (&["Xvfb", "xauth", "xdpyinfo", "xprop"], "xvfb, xauth and x11-utils"),
             Self::Dante => (&["danted"], "dante-server"),
             Self::Tinyproxy => (&["tinyproxy"], "tinyproxy"),
             Self::Account => (&["unshare", "mount", "openssl"], "util-linux, mount and openssl"),

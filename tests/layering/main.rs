@@ -17,7 +17,7 @@ mod source;
 use source::{Source, is_part};
 
 /// Every top-level module and its tier.
-const TIERS: [(&str, u8); 32] = [
+const TIERS: [(&str, u8); 33] = [
     ("wire", 0),
     ("error", 1),
     ("config", 1),
@@ -28,6 +28,7 @@ const TIERS: [(&str, u8); 32] = [
     ("host_key", 2),
     ("dial", 2),
     ("supervision", 2),
+    ("x11", 2),
     ("connect_error", 3),
     ("behaviour", 3),
     ("handle", 3),

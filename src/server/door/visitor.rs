@@ -11,6 +11,7 @@ use super::{Login, Reception};
 use crate::handle::msg::StartChannel;
 use crate::port::event::ChannelMsg;
 use crate::port::{Outgoing, Port};
+use crate::server::lend::{Lent, allows};
 use crate::server::request::{SessionKind, SessionRequest};
 use crate::server::router::Made;
 use crate::transport::door::{Decision, Guest};
@@ -129,6 +130,10 @@ fn imposed(login: &Login, asked: SessionKind) -> (SessionKind, Vec<(String, Stri
 
 /// For a behaviour that gets every request.
 fn whole(login: &Login, request: ChannelMsg) -> Decision {
+    // Who takes it has said yes, and has no way to the agent.
+    if matches!(request, ChannelMsg::AuthAgent { .. }) {
+        return Decision::Answer(false);
+    }
     let Some(asked) = kind_of(&request) else { return Decision::Deliver { before: Vec::new(), request } };
     let (kind, environment) = imposed(login, asked);
     let variable = |(name, value)| ChannelMsg::Env { want_reply: false, name, value };
@@ -148,6 +153,8 @@ pub(super) struct Routed {
     port: Arc<Port>,
     env: Vec<(String, String)>,
     pty: Option<PtyRequest>,
+    /// What the peer lends, if anything.
+    lent: Option<Box<Lent>>,
     /// Where the connection actor waits; nothing while a route decides, and once it runs.
     chosen: Arc<Mutex<Option<Chosen>>>,
     /// Dropped with the channel: a route that still decides need not go on.
@@ -156,7 +163,14 @@ pub(super) struct Routed {
 
 impl Routed {
     pub(super) fn new(port: Arc<Port>, chosen: Chosen) -> Self {
-        Self { port, env: Vec::new(), pty: None, chosen: Arc::new(Mutex::new(Some(chosen))), decides: None }
+        Self {
+            port,
+            env: Vec::new(),
+            pty: None,
+            lent: None,
+            chosen: Arc::new(Mutex::new(Some(chosen))),
+            decides: None,
+        }
     }
 
     fn request(&mut self, reception: &Reception, request: ChannelMsg) -> Decision {
@@ -175,6 +189,14 @@ impl Routed {
                 self.pty = Some(request);
                 true
             }
+            ChannelMsg::AuthAgent { .. } => {
+                let allowed = allows(reception.router.agent.as_ref(), &reception.session());
+                allowed && self.lent.get_or_insert_default().lend_agent(reception.lender())
+            }
+            ChannelMsg::X11 { request, .. } => {
+                let allowed = allows(reception.router.x11.as_ref(), &reception.session());
+                allowed && self.lent.get_or_insert_default().lend_display(reception.lender(), &request)
+            }
             _ => false,
         })
     }
@@ -184,7 +206,10 @@ impl Routed {
         let (kind, environment) = imposed(&reception.login, asked);
         note(&self.port, &kind);
         let (env, pty) = (self.env.clone(), self.pty.clone());
-        let request = SessionRequest { user, peer, local, permissions, kind, env, environment, pty };
+        let lent = self.lent.as_deref();
+        let (agent_socket, x11) = (lent.and_then(Lent::agent_socket), lent.and_then(Lent::x11));
+        let request =
+            SessionRequest { user, peer, local, permissions, kind, env, environment, pty, agent_socket, x11 };
         match reception.router.route(request, reception.intake.options.window_adjust) {
             Made::Now(Ok(start)) => Decision::Answer(run(&self.chosen, start)),
             Made::Now(Err(_)) => Decision::Answer(false),

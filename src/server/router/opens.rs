@@ -1,6 +1,7 @@
 //! Routes for channels that are not sessions, and for sessions as a whole.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use super::Router;
 use super::make::{later, now};
@@ -151,5 +152,49 @@ impl Router {
                 Ok(forward::relay(stream.into_split(), ()))
             }
         })
+    }
+}
+
+/// # What the peer lends
+///
+/// Its agent and its display are at the disposal of what runs on the session channel that asked, until that channel is
+/// closed. Off by default; a login's [`Permissions`](crate::Permissions) come first. Only routes for commands, shells,
+/// subsystems and [`decide`](Self::decide) have them, not those of whole [sessions](Self::session).
+///
+/// Each connection to them becomes a channel towards the client, and counts among its channels
+/// ([`max_channels`](crate::DaemonConfig::max_channels)). Real processes (feature `pty`) find them in their environment;
+/// other routes find them in the [`SessionRequest`](crate::SessionRequest).
+impl Router {
+    /// Lets sessions have the peer's agent, if `policy` says yes: `auth-agent-req@openssh.com` is granted, and a Unix
+    /// socket is made, in a directory of its own that only the daemon's user can look into. Unlike OpenSSH's, it ends with
+    /// the session, not with the connection; so what a session leaves in the background has no agent any more. At most
+    /// 16 connections to it are served at a time, more wait.
+    ///
+    /// The function runs between two packets of its connection, so it must not block.
+    ///
+    /// ```
+    /// use ractor_ssh::Router;
+    ///
+    /// let router = Router::new().agent_forwarding(|session| session.user == "deploy");
+    /// ```
+    #[must_use]
+    pub fn agent_forwarding(mut self, policy: impl Fn(&NewSession) -> bool + Send + Sync + 'static) -> Self {
+        self.agent = Some(Arc::new(policy));
+        self
+    }
+
+    /// Lets sessions have the peer's display, if `policy` says yes: `x11-req` (RFC 4254 section 6.3.1) is granted, and
+    /// the first free display from 10 on is made, TCP port 6010 and following of loopback (OpenSSH's `X11UseLocalhost
+    /// yes`). Its cookie is in an authority file of its own, not in the user's: nothing is left of it, whatever happens,
+    /// and sessions do not see each other's. At most 32 connections to it are served at a time, more wait; only one at
+    /// all, if the peer asks for that.
+    ///
+    /// Everybody on this machine can connect to the port. Who does not show the cookie is turned away by the client.
+    ///
+    /// The function runs between two packets of its connection, so it must not block.
+    #[must_use]
+    pub fn x11_forwarding(mut self, policy: impl Fn(&NewSession) -> bool + Send + Sync + 'static) -> Self {
+        self.x11 = Some(Arc::new(policy));
+        self
     }
 }

@@ -15,7 +15,7 @@ use super::convert;
 use super::handler::{BannerHook, ClientHandler, Fault, Found, Refusals, Shared};
 use super::link::{Barrier, Handle};
 use super::transport::RusshTransport;
-use crate::auth::Credentials;
+use crate::auth::{Credentials, SessionBinding};
 use crate::config::{Limits, Timeouts};
 use crate::connect_error::ConnectError;
 use crate::error::{ConnectionError, Phase};
@@ -23,7 +23,7 @@ use crate::host_key::Prepared;
 use crate::observe::{Facts, PhaseEvent};
 use crate::port::budget::{ChannelBudget, ConnectionBudget, OutboundCredit};
 use crate::transport::door::Entrance;
-use crate::transport::login::login;
+use crate::transport::login::{login, session_binding};
 use crate::transport::pump::{Pump, PumpConfig};
 use crate::transport::russh_common::{AlgorithmLists, CloseOnDrop, Ending, Taps};
 use crate::transport::version::VersionWatch;
@@ -52,6 +52,8 @@ pub(crate) struct Established {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) budget: Arc<ConnectionBudget>,
     pub(crate) facts: Facts,
+    /// What agents are bound to.
+    pub(crate) binding: Option<SessionBinding>,
 }
 
 /// Exchanges versions and keys, checks the host key, logs in.
@@ -135,6 +137,7 @@ where
         peer_addr,
         local_addr,
     };
+    let binding = session_binding(&handle);
     let handle = Arc::new(handle);
     let barrier = Barrier::new(Arc::clone(&handle));
     let _ = shared.barrier.set(Arc::downgrade(&barrier));
@@ -148,7 +151,7 @@ where
         stats,
         window: u64::from(args.limits.window),
     });
-    Ok(Established { transport, budget, facts })
+    Ok(Established { transport, budget, facts, binding })
 }
 
 /// Waits for the peer's identification string. `Some` when the whole handshake was done before that was noticed.

@@ -1,0 +1,121 @@
+//! A display that a client lends (`x11-req`, RFC 4254 section 6.3.1): TCP ports of loopback, and a file with the cookie.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use super::{Lender, Listens, take_a_breath};
+use crate::server::request::X11Session;
+use crate::wire::open::OpenRequest;
+use crate::wire::request::X11Request;
+use crate::x11::{Cookie, Entry, MIT_MAGIC_COOKIE, private_directory};
+
+/// As OpenSSH's `X11DisplayOffset` and `MAX_DISPLAYS`.
+const FIRST: u16 = 10;
+const LAST: u16 = 999;
+const FIRST_PORT: u16 = 6000;
+
+/// Connections at a time; more wait.
+const AT_A_TIME: usize = 32;
+
+/// A display that processes of this machine can connect to, and that lets in who knows the cookie: the client looks.
+#[derive(Debug)]
+pub(super) struct LentDisplay {
+    // Dropped in this order.
+    _listens: Vec<Listens>,
+    directory: TempDir,
+    number: u16,
+    screen: u32,
+}
+
+impl LentDisplay {
+    pub(super) fn start(lender: Lender, request: &X11Request) -> io::Result<Self> {
+        use secrecy::ExposeSecret as _;
+        let cookie = Cookie::from_hex(request.auth_cookie.expose_secret())
+            .filter(|_| request.auth_protocol == MIT_MAGIC_COOKIE)
+            .ok_or_else(|| {
+                io::Error::new(ErrorKind::InvalidInput, "the client gave no MIT-MAGIC-COOKIE-1")
+            })?;
+        let (number, listeners) = bind()?;
+        let directory = private_directory("ssh-x11-")?;
+        std::fs::write(directory.path().join("Xauthority"), Entry::file(number, &cookie))?;
+        let places = Arc::new(Semaphore::new(if request.single_connection { 1 } else { AT_A_TIME }));
+        let single = request.single_connection;
+        let listens = listeners.into_iter().map(|listener| {
+            Listens(tokio::spawn(listen(listener, lender.clone(), Arc::clone(&places), single)))
+        });
+        tracing::debug!(display = number, "a forwarded display is reached here");
+        Ok(Self { _listens: listens.collect(), directory, number, screen: request.screen })
+    }
+
+    pub(super) fn session(&self) -> X11Session {
+        X11Session {
+            display: format!("localhost:{}.{}", self.number, self.screen),
+            authority: self.authority(),
+        }
+    }
+
+    fn authority(&self) -> PathBuf {
+        self.directory.path().join("Xauthority")
+    }
+}
+
+/// The first display that is free on loopback, in every address family that this machine has.
+fn bind() -> io::Result<(u16, Vec<TcpListener>)> {
+    let mut last = io::Error::from(ErrorKind::AddrInUse);
+    for number in FIRST..=LAST {
+        match bind_one(FIRST_PORT + number) {
+            Ok(listeners) => return Ok((number, listeners)),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn bind_one(port: u16) -> io::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    let mut missing = io::Error::from(ErrorKind::AddrNotAvailable);
+    for ip in [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)] {
+        match std::net::TcpListener::bind(SocketAddr::from((ip, port))) {
+            Ok(listener) => {
+                listener.set_nonblocking(true)?;
+                listeners.push(TcpListener::from_std(listener)?);
+            }
+            Err(error) if error.kind() == ErrorKind::AddrInUse => return Err(error),
+            // There is no such family here.
+            Err(error) => missing = error,
+        }
+    }
+    if listeners.is_empty() { Err(missing) } else { Ok(listeners) }
+}
+
+async fn listen(listener: TcpListener, lender: Lender, places: Arc<Semaphore>, single: bool) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, from)) => {
+                // Whichever listener has the only place, there is no other one.
+                let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+                if single {
+                    places.close();
+                }
+                lend(&lender, stream, from, place);
+            }
+            Err(error) => take_a_breath(error).await,
+        }
+    }
+}
+
+fn lend(lender: &Lender, stream: TcpStream, from: SocketAddr, place: tokio::sync::OwnedSemaphorePermit) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "no TCP_NODELAY");
+    }
+    let request =
+        OpenRequest::X11 { originator_address: from.ip().to_string(), originator_port: from.port() };
+    let (read, write) = stream.into_split();
+    lender.open(request, read, write, place);
+}

@@ -1,0 +1,54 @@
+//! The socket of an agent that a client lends (`auth-agent-req@openssh.com`).
+
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use tokio::net::UnixListener;
+use tokio::sync::Semaphore;
+
+use super::{Lender, Listens, take_a_breath};
+use crate::wire::open::OpenRequest;
+use crate::x11::private_directory;
+
+/// Connections at a time; more wait.
+const AT_A_TIME: usize = 16;
+
+/// A socket that only the daemon's user can reach.
+#[derive(Debug)]
+pub(super) struct LentAgent {
+    // Dropped in this order.
+    _listens: Listens,
+    directory: TempDir,
+}
+
+impl LentAgent {
+    pub(super) fn start(lender: Lender) -> io::Result<Self> {
+        let directory = private_directory("ssh-agent-")?;
+        let path = directory.path().join("agent");
+        let listener = UnixListener::bind(&path)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        tracing::debug!(path = %path.display(), "a forwarded agent is reached here");
+        Ok(Self { _listens: Listens(tokio::spawn(listen(listener, lender))), directory })
+    }
+
+    pub(super) fn socket(&self) -> PathBuf {
+        self.directory.path().join("agent")
+    }
+}
+
+async fn listen(listener: UnixListener, lender: Lender) {
+    let places = Arc::new(Semaphore::new(AT_A_TIME));
+    // It is never closed.
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let (from, to) = stream.into_split();
+                lender.open(OpenRequest::AuthAgent, from, to, place);
+            }
+            Err(error) => take_a_breath(error).await,
+        }
+    }
+}
