@@ -1,20 +1,13 @@
 //! `direct-tcpip` channels that lead where they say: a TCP connection, and bytes both ways.
 
-use std::io;
-use std::pin::pin;
-
-use tokio::io::{AsyncWriteExt as _, BufReader, copy_buf};
+use bytes::Bytes;
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::request::DirectTcpip;
 use crate::behaviour::ServerChannel;
-use crate::session::{Served, ServerReader, ServerStream, ServerWriter};
+use crate::session::{Parted, Passed, Served, ServerStream};
 use crate::wire::codes::OpenFailureReason;
 use crate::wire::request::ExitStatus;
-
-/// What is read at a time from the target.
-const PIECE: usize = 64 << 10;
 
 /// Connects; whoever waits sets the limit.
 pub(super) async fn connect(open: &DirectTcpip) -> Result<TcpStream, OpenFailureReason> {
@@ -29,59 +22,15 @@ pub(super) async fn connect(open: &DirectTcpip) -> Result<TcpStream, OpenFailure
     Ok(stream)
 }
 
-/// Passes bytes on until both directions have ended. One that fails to write ends by itself: a target that reads no
-/// more may have said why.
+/// Passes bytes on until both directions have ended.
 pub(super) fn relay(tcp: TcpStream) -> impl ServerChannel {
     Served::new(move |channel: ServerStream| async move {
-        let over = channel.over();
-        let (from_peer, to_peer) = channel.into_split();
-        let (from_target, to_target) = tcp.into_split();
-        let mut there = pin!(pass_on(from_peer, to_target));
-        let mut back = pin!(async {
-            tokio::select! {
-                biased;
-                // Nothing can be told any more. What the peer has said before goes on.
-                () = over => Ok(()),
-                passed = pass_back(from_target, to_peer) => passed,
+        match channel.join(&tcp, Bytes::new(), &Passed::default()).await {
+            Parted::Ended => tracing::debug!("a forwarded connection ended"),
+            Parted::ChannelCut(error) | Parted::SocketFailed(error) => {
+                tracing::debug!(%error, "a forwarded connection was cut off");
             }
-        });
-        let ended = tokio::select! {
-            () = &mut there => back.await,
-            ended = &mut back => {
-                if ended.is_ok() {
-                    there.await;
-                }
-                ended
-            }
-        };
-        match ended {
-            Ok(()) => tracing::debug!("a forwarded connection ended"),
-            Err(error) => tracing::debug!(%error, "a forwarded connection was cut off"),
         }
         ExitStatus::Missing
     })
-}
-
-/// From the peer to the target, eof included. When the target takes no more, what still comes is dropped.
-///
-/// Bytes count as read when the target has taken them, so that one that takes them slowly is waited for.
-async fn pass_on(mut from: ServerReader, mut to: OwnedWriteHalf) {
-    let passed = async {
-        copy_buf(&mut from, &mut to).await?;
-        to.shutdown().await
-    };
-    if let Err(error) = passed.await {
-        tracing::debug!(%error, "a forwarded connection takes nothing any more");
-    }
-}
-
-/// From the target to the peer, eof included. Fails when the connection to the target does.
-async fn pass_back(from: OwnedReadHalf, mut to: ServerWriter) -> io::Result<()> {
-    let mut from = BufReader::with_capacity(PIECE, from);
-    let passed = copy_buf(&mut from, &mut to).await;
-    if to.channel().closed().is_some() {
-        return Ok(());
-    }
-    passed?;
-    to.shutdown().await
 }

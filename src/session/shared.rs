@@ -214,6 +214,11 @@ impl<A> Shared<A> {
         answer
     }
 
+    /// Whether the peer has said that nothing more comes (SSH_MSG_CHANNEL_EOF), and not only closed the channel.
+    pub(super) fn has_eof(&self) -> bool {
+        self.lock().eof
+    }
+
     /// A reader has consumed so many bytes.
     pub(super) fn note_consumed(&self, bytes: usize) {
         self.consumed.fetch_add(bytes as u64, Ordering::Relaxed);

@@ -13,6 +13,7 @@ use super::child::Owner;
 use super::error::CommandError;
 use super::outlet::{Outlet, async_write};
 use super::pipe::{ChildStderr, Inlet, async_read};
+use super::relay::{Ends, Parted, Passed, Socket};
 use super::shared::Which;
 use crate::ChannelHandle;
 use crate::error::SendError;
@@ -113,6 +114,15 @@ impl ChannelStream {
         let Self { outlet, inlet, stderr, owner } = self;
         drop((outlet, inlet, stderr));
         owner.status().await
+    }
+
+    /// Joins it with a socket: see [`relay`](super::relay).
+    pub(crate) async fn join(self, socket: &impl Socket, early: Bytes, passed: &Passed) -> Parted {
+        let Self { outlet, inlet, stderr, owner } = self;
+        drop(stderr);
+        let parted = Ends { inlet, outlet }.join(socket, early, passed).await;
+        drop(owner);
+        parted
     }
 
     /// Two halves that can be used and dropped apart. Dropping the writing half sends eof; the channel is closed when
