@@ -4,13 +4,16 @@ use std::fmt;
 use std::time::Duration;
 
 use super::endpoint::Endpoint;
-use crate::config::ChannelOptions;
+use crate::config::{ChannelOptions, SlowConsumer};
 use crate::error::ConfigError;
 
 /// How many connections a forward has at a time, if nothing else is said: fewer than a connection has channels
 /// (4,096, [`Limits::max_channels`](crate::config::Limits::max_channels)), so that one forward leaves room for others,
 /// and about what a process may have open files at all on many systems.
 const MAX_CONNECTIONS: usize = 1024;
+
+/// How long a connection may take nothing when its siblings wait for it.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What becomes of connections that come while a managed connection is down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,10 +65,10 @@ pub struct Forward {
 }
 
 impl Forward {
-    const fn new(kind: Kind, options: ChannelOptions) -> Self {
+    fn new(kind: Kind) -> Self {
         Self {
             kind,
-            options,
+            options: ChannelOptions::new().slow_consumer(SlowConsumer::Yield(PATIENCE)),
             max_connections: MAX_CONNECTIONS,
             while_down: WhileDown::Wait(Duration::from_secs(30)),
             handshake_limit: Duration::from_secs(10),
@@ -80,17 +83,18 @@ impl Forward {
     /// nobody listens on is replaced.
     pub fn local(listen: impl Into<Endpoint>, to: impl Into<Endpoint>) -> Self {
         let kind = Kind::Local { listen: listen.into(), to: to.into() };
-        Self::new(kind, ChannelOptions::default())
+        Self::new(kind)
     }
 
     /// Listens here as a SOCKS proxy, and has the server connect to wherever the clients ask for: `ssh -D`.
     ///
     /// SOCKS4, SOCKS4a and SOCKS5 (RFC 1928) without a login, CONNECT only. Names go to the server as they are.
     pub fn dynamic(listen: impl Into<Endpoint>) -> Self {
-        Self::new(Kind::Dynamic { listen: listen.into() }, ChannelOptions::default())
+        Self::new(Kind::Dynamic { listen: listen.into() })
     }
 
-    /// Sets how the channels are run: budgets, slow-consumer policy, the time an open may take.
+    /// Sets how the channels are run: budgets, the time an open may take, and the slow-consumer policy, which is
+    /// [`SlowConsumer::Yield`] with 5 s if nothing else is said. See [slow connections](crate::forward#slow-connections).
     pub fn options(mut self, options: ChannelOptions) -> Self {
         self.options = options;
         self

@@ -28,6 +28,8 @@ pub(crate) enum Peer {
     Dante,
     /// `tinyproxy`.
     Tinyproxy,
+    /// `curl`.
+    Curl,
     /// An account with a password, that only this test's server sees: takes root and a mount namespace.
     Account,
 }
@@ -45,6 +47,7 @@ impl Peer {
             Self::DropbearClient => (&["dbclient"], "dropbear-bin"),
             Self::Dante => (&["danted"], "dante-server"),
             Self::Tinyproxy => (&["tinyproxy"], "tinyproxy"),
+            Self::Curl => (&["curl"], "curl"),
             Self::Account => (&["unshare", "mount", "openssl"], "util-linux, mount and openssl"),
         }
     }
