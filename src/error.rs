@@ -250,6 +250,64 @@ impl OpenError {
     }
 }
 
+/// Why a server does not listen for us, or not listen no more (RFC 4254 section 7.1).
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ForwardError {
+    /// A wrong argument.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The server refused (SSH_MSG_REQUEST_FAILURE, RFC 4254 section 4), which has no reason: it may not allow it, or the
+    /// address may be in use there.
+    #[error("the server refused, for {what}")]
+    Refused {
+        /// What was asked for.
+        what: String,
+    },
+    /// The same was asked for on this connection already, and stands.
+    #[error("this connection has asked for {what} already; cancel that first")]
+    InUse {
+        /// What was asked for.
+        what: String,
+    },
+    /// The server did not answer in time. If it agrees later, that is cancelled.
+    #[error("the server did not answer within {after:?}")]
+    Timeout {
+        /// The limit that was reached.
+        after: Duration,
+    },
+    /// The server was to choose a port, agreed, and did not say which.
+    #[error("the server did not say which port it has chosen")]
+    NoPort,
+    /// This side of the connection is the server.
+    #[error("a server cannot ask its client to listen")]
+    NotAClient,
+    /// The connection is draining and begins nothing new.
+    #[error("the connection is shutting down")]
+    Draining,
+    /// The connection ended.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+}
+
+impl ForwardError {
+    /// Who caused it.
+    #[must_use]
+    pub const fn origin(&self) -> Origin {
+        match self {
+            Self::Refused { .. } | Self::Timeout { .. } | Self::NoPort => Origin::Remote,
+            Self::Connection(e) => e.origin(),
+            _ => Origin::Local,
+        }
+    }
+
+    /// Whether the same call may succeed later on the same connection.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::Timeout { .. } | Self::InUse { .. })
+    }
+}
+
 /// Why a channel request (RFC 4254 section 5.4) did not succeed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]

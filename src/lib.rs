@@ -82,6 +82,7 @@ mod connection;
 mod handle;
 #[cfg(feature = "server")]
 pub mod hardening;
+mod incoming;
 mod listen;
 #[cfg(feature = "metrics")]
 pub mod metrics;
@@ -109,18 +110,21 @@ pub use behaviour::{
 };
 pub use channel::{BareChannel, ChannelEvent};
 pub use client::{Client, ClientConfig, Connecting};
+#[cfg(feature = "server")]
+pub use config::Rate;
 pub use connect_error::ConnectError;
 pub use error::BoxError;
 pub use fan_out::FanOut;
 pub use handle::ConnectionRef;
+pub use incoming::{ForwardedStreamlocal, ForwardedTcpip, RemoteListener};
 pub use managed::{ManagedRef, ManagedSpec};
 pub use pool::{Pool, PoolConfig};
 pub use port::event::ChannelMsg;
 #[cfg(feature = "server")]
 pub use server::{
     Daemon, DaemonConfig, DaemonCounters, DaemonError, DaemonInfo, DaemonRef, DirectStreamlocal, DirectTcpip,
-    ExecOutput, LoginAttempt, LoginDecision, NewSession, Permissions, Rate, Route, Router, ServeError,
-    SessionEnd, SessionId, SessionInfo, SessionKind, SessionLimits, SessionRequest, login,
+    ExecOutput, LoginAttempt, LoginDecision, NewSession, Permissions, Route, Router, ServeError, SessionEnd,
+    SessionId, SessionInfo, SessionKind, SessionLimits, SessionRequest, login,
 };
 #[cfg(feature = "sftp")]
 pub use subsystem::{Sftp, SftpCounters};

@@ -2,7 +2,7 @@
 
 mod actor;
 mod bare;
-mod open;
+pub(crate) mod open;
 pub(crate) mod start;
 
 pub use bare::{BareChannel, ChannelEvent};

@@ -1,5 +1,6 @@
 //! Opening channels, from a connection's address.
 
+use ractor::ActorRef;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -7,7 +8,11 @@ use super::actor::{NotOpened, Unopened};
 use super::bare::{BareChannel, ChannelEvent, Relay};
 use super::start::Starter;
 use crate::behaviour::{ChannelRef, ClientChannel};
+#[cfg(feature = "server")]
+use crate::behaviour::{ServerChannel, ServerSide};
 use crate::config::{ChannelOptions, SlowConsumer};
+#[cfg(feature = "server")]
+use crate::error::ConnectionError;
 use crate::error::{OpenError, Phase};
 use crate::handle::ConnectionRef;
 use crate::handle::msg::{ConnectionMsg, OpenCommand};
@@ -166,7 +171,7 @@ impl ConnectionRef {
         &self,
         request: OpenRequest,
         options: ChannelOptions,
-        owner: ractor::ActorRef<M>,
+        owner: ActorRef<M>,
     ) -> Result<BareChannel, OpenError>
     where
         M: ractor::Message + From<ChannelEvent>,
@@ -222,5 +227,28 @@ impl Way {
         } else {
             self.connection.open_on(request, options, behaviour, self.claim).await
         }
+    }
+}
+
+/// Opens a channel from the side of a server, towards its client.
+#[cfg(feature = "server")]
+#[allow(dead_code, reason = "listeners, agent and X11 forwarding stand on it")]
+pub(crate) async fn open_towards_client<C: ServerChannel>(
+    actor: &ActorRef<ConnectionMsg>,
+    request: OpenRequest,
+    options: ChannelOptions,
+    behaviour: C,
+) -> Result<ChannelRef<C, ServerSide>, OpenError> {
+    let gone = || OpenError::Connection(ConnectionError::Closed);
+    let (tx, rx) = oneshot::channel();
+    let start = Box::new(Starter::new(behaviour, options.window_adjust, Some(tx)));
+    let command = OpenCommand { request, options, claim: Claim::default(), start };
+    actor.cast(ConnectionMsg::Open(command)).map_err(|_| gone())?;
+    match rx.await {
+        Ok(Ok(opened)) => Ok(opened.claim()),
+        Ok(Err(Unopened { error, behaviour })) => {
+            Err(NotOpened { error: error.unwrap_or_else(gone), behaviour }.into_error())
+        }
+        Err(_) => Err(gone()),
     }
 }

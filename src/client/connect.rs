@@ -16,14 +16,20 @@ use tracing::Instrument;
 
 use super::ClientConfig;
 use super::jump::Hop;
+use crate::config::ChannelOptions;
 use crate::connect_error::ConnectError;
 use crate::connection::{self, ConnectionArgs, Sink};
 use crate::dial::{ByteStream, Paced, Streams};
 use crate::error::Phase;
 use crate::handle::ConnectionRef;
+use crate::handle::acceptance::Acceptance;
 use crate::handle::connection_ref::Redial;
+use crate::handle::intake::Intake;
+use crate::incoming::ClientDoor;
 use crate::metrics::{self, Side};
 use crate::observe::{Gauges, PhaseEvent};
+use crate::port::Keys;
+use crate::transport::door::{Entrance, Slots};
 use crate::transport::russh_client::{Establish, establish};
 
 /// Makes connections.
@@ -237,6 +243,7 @@ where
     };
     let host_key = config.host_key.prepare(name, port).await?;
     let sink = Sink::default();
+    let entrance = Entrance::default();
     let established = establish(Establish {
         io,
         user: &config.user,
@@ -250,22 +257,26 @@ where
         addresses,
         phases: &phases,
         events: sink.events(),
+        entrance: entrance.clone(),
     })
     .await?;
     let facts = Arc::new(established.facts);
     let receiver = phases.subscribe();
     let transport = Arc::clone(&established.transport);
+    let (keys, gauges) = (Arc::<Keys>::default(), Arc::new(Gauges::new()));
+    let slots = Slots::new(config.limits.max_channels);
     let actor = connection::start(ConnectionArgs {
         transport: established.transport,
-        budget: established.budget,
+        budget: Arc::clone(&established.budget),
         facts: Arc::clone(&facts),
         timeouts: config.timeouts.clone(),
         limits: config.limits.clone(),
         keepalive: config.keepalive,
         rekey: config.rekey,
         life: config.life,
-        keys: Arc::default(),
-        gauges: Arc::new(Gauges::new()),
+        keys: Arc::clone(&keys),
+        slots: slots.clone(),
+        gauges: Arc::clone(&gauges),
         side: Side::Client,
         phases,
         span: tracing::info_span!("ssh_up", peer = facts.peer_addr.map(tracing::field::display)),
@@ -277,6 +288,18 @@ where
         ConnectError::Actor(error.to_string().into())
     })?;
     sink.attach(actor.clone());
+    let intake = Intake {
+        actor: actor.clone(),
+        budget: established.budget,
+        keys,
+        options: ChannelOptions::default(),
+        close_timeout: config.timeouts.close,
+        gauges,
+        phase: receiver.clone(),
+    };
+    let acceptance = Arc::<Acceptance>::default();
+    let door = ClientDoor::new(intake, slots, Arc::clone(&acceptance), config.timeouts.open);
+    entrance.install(Box::new(door));
     tracing::info!(version = %facts.peer_version, "connected");
-    Ok(ConnectionRef::new(actor, facts, receiver, redial))
+    Ok(ConnectionRef::new(actor, facts, receiver, redial, acceptance))
 }

@@ -20,6 +20,7 @@ use crate::metrics::{self, ConnectionMeter, Side};
 use crate::observe::{ConnectionInfo, Counters, Facts, Gauges, PhaseEvent};
 use crate::port::budget::{ChannelBudget, ConnectionBudget};
 use crate::port::{Identity, Keys, Port, PortSetup};
+use crate::transport::door::{Slot, Slots};
 use crate::transport::{OpenRefused, Transport, TransportEvent};
 use crate::wire::codes::DisconnectCode;
 use crate::wire::id::ChannelKey;
@@ -35,6 +36,8 @@ pub(crate) struct ConnectionArgs {
     pub(crate) rekey: RekeyLimit,
     pub(crate) life: LifeLimits,
     pub(crate) keys: Arc<Keys>,
+    /// The places of its channels; those that the peer opens take theirs at the door.
+    pub(crate) slots: Slots,
     pub(crate) gauges: Arc<Gauges>,
     pub(crate) side: Side,
     pub(crate) phases: watch::Sender<PhaseEvent>,
@@ -143,6 +146,8 @@ impl Actor for ConnectionActor {
                 state.end_if_idle(&myself);
             }
             ConnectionMsg::Accept(command) => state.accept(&myself, command),
+            ConnectionMsg::Listen(command) => state.listen(&myself, command),
+            ConnectionMsg::Unlisten(command) => state.unlisten(command),
             ConnectionMsg::Gone(key) => state.wire_gone(&myself, key),
             ConnectionMsg::Transport(event) => state.transport_event(&myself, event),
             ConnectionMsg::GateShut | ConnectionMsg::Tick => state.tick(&myself),
@@ -218,12 +223,15 @@ impl Drop for State {
 /// Channels.
 impl State {
     fn open(&mut self, myself: &ActorRef<ConnectionMsg>, command: OpenCommand) {
-        if let Err(error) = self.may_open() {
-            self.counters.opens_failed += 1;
-            // The behaviour goes with it, and its destructor is the user's.
-            tokio::spawn(async move { command.start.refuse(error) });
-            return;
-        }
+        let place = match self.may_open() {
+            Ok(place) => place,
+            Err(error) => {
+                self.counters.opens_failed += 1;
+                // The behaviour goes with it, and its destructor is the user's.
+                tokio::spawn(async move { command.start.refuse(error) });
+                return;
+            }
+        };
         let OpenCommand { request, options, claim, start } = command;
         let Claim { slot, lineage } = claim;
         let port = self.port(myself, &options);
@@ -232,7 +240,8 @@ impl State {
         let (kind, behaviour) = (request.channel_type(), start.behaviour());
         let identity = Identity { kind, behaviour, lineage };
         port.notes().opened_for(&request);
-        self.table.insert(Entry::new(Arc::clone(&port), identity).on(slot.clone()));
+        let entry = Entry::new(Arc::clone(&port), identity).on(slot.clone());
+        self.table.insert(entry.keeping(Some(Box::new(place))));
 
         let (transport, side) = (Arc::clone(&self.args.transport), self.args.side);
         let down = Arc::clone(&self.args.down);
@@ -298,18 +307,15 @@ impl State {
         Parent { supervisor: myself.get_cell(), roster: Arc::clone(self.table.roster()), span }
     }
 
-    fn may_open(&self) -> Result<(), OpenError> {
+    fn may_open(&self) -> Result<Slot, OpenError> {
         if let Some(error) = self.args.down.get().or(self.closing.as_ref()) {
             return Err(OpenError::Connection(error.clone()));
         }
         if self.phase != Phase::Up {
             return Err(OpenError::Draining);
         }
-        let limit = self.args.limits.max_channels;
-        if self.table.len() >= limit {
-            return Err(OpenError::TooManyChannels { limit });
-        }
-        Ok(())
+        let slots = &self.args.slots;
+        slots.take().ok_or_else(|| OpenError::TooManyChannels { limit: slots.limit() })
     }
 
     fn port(&mut self, myself: &ActorRef<ConnectionMsg>, options: &ChannelOptions) -> Arc<Port> {

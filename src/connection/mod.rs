@@ -4,6 +4,7 @@
 mod actor;
 mod clocks;
 mod clockwork;
+mod listening;
 mod sink;
 mod table;
 

@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use ractor::{ActorCell, ActorRef, ActorStatus, RpcReplyPort};
 use tokio::sync::{oneshot, watch};
 
+use super::acceptance::Acceptance;
 use super::msg::ConnectionMsg;
 use crate::connect_error::ConnectError;
 use crate::error::{ConnectionError, Phase};
@@ -32,6 +33,8 @@ pub(crate) struct Shared {
     facts: Arc<Facts>,
     phases: watch::Receiver<PhaseEvent>,
     redial: Option<Redial>,
+    /// What the peer may open channels for. Nothing, on a server.
+    acceptance: Arc<Acceptance>,
     watched: WatchList,
     /// How many connections were made for isolated channels of this one and are not gone.
     isolated: Arc<watch::Sender<usize>>,
@@ -68,12 +71,14 @@ impl ConnectionRef {
         facts: Arc<Facts>,
         phases: watch::Receiver<PhaseEvent>,
         redial: Option<Redial>,
+        acceptance: Arc<Acceptance>,
     ) -> Self {
         let shared = Shared {
             actor: actor.clone(),
             facts,
             phases,
             redial,
+            acceptance,
             watched: WatchList::default(),
             isolated: Arc::default(),
         };
@@ -96,6 +101,11 @@ impl ConnectionRef {
 
     pub(crate) fn redial(&self) -> Option<&Redial> {
         self.shared.redial.as_ref()
+    }
+
+    /// What the peer may open channels for.
+    pub(crate) fn acceptance(&self) -> &Arc<Acceptance> {
+        &self.shared.acceptance
     }
 
     /// The supervised channels that were declared on it.

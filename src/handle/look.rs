@@ -84,7 +84,7 @@ mod tests {
         let (actor, _) = Actor::spawn(None, Stuck, ()).await.unwrap();
         let (phases, phase) = watch::channel(PhaseEvent::new(Phase::Up));
         let facts = Facts { user: "somebody".to_owned(), ..Facts::default() };
-        (ConnectionRef::new(actor, Arc::new(facts), phase, None), phases)
+        (ConnectionRef::new(actor, Arc::new(facts), phase, None, Arc::default()), phases)
     }
 
     #[tokio::test(start_paused = true)]

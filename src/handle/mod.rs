@@ -1,6 +1,8 @@
 //! The address of a connection actor, and what can be sent to it.
 
+pub(crate) mod acceptance;
 pub(crate) mod connection_ref;
+pub(crate) mod intake;
 mod look;
 pub(crate) mod msg;
 pub(crate) mod roster;

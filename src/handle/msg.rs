@@ -5,19 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use ractor::RpcReplyPort;
+use ractor::{ActorRef, RpcReplyPort};
 use tokio::sync::oneshot;
 
+use super::acceptance::Ticket;
 use super::roster::Parent;
 use super::route::Claim;
 use crate::behaviour::HandleTimeouts;
 use crate::config::ChannelOptions;
-use crate::error::{ConnectionError, OpenError};
+use crate::error::{ConnectionError, ForwardError, OpenError};
 use crate::observe::ConnectionInfo;
 use crate::port::Port;
 use crate::transport::{OpenRefused, TransportEvent};
 use crate::wire::id::ChannelKey;
-use crate::wire::open::OpenRequest;
+use crate::wire::open::{ListenRequest, OpenRequest};
 
 /// Makes the channel actor once the peer has confirmed; the way to pass a behaviour of any type through the
 /// mailbox. Dropping it unused tells the opener that the connection is gone.
@@ -56,6 +57,62 @@ pub(crate) struct AcceptCommand {
     pub(crate) keeps: Option<Box<dyn Any + Send>>,
 }
 
+/// Something to ask the server to listen on.
+pub(crate) struct ListenCommand {
+    pub(crate) request: ListenRequest,
+    /// Takes its channels in.
+    pub(crate) ticket: Ticket,
+    pub(crate) answer: oneshot::Sender<Result<Listening, ForwardError>>,
+}
+
+/// Something to listen on no more. Channels are taken in until the server has answered.
+pub(crate) struct UnlistenCommand {
+    pub(crate) request: ListenRequest,
+    pub(crate) ticket: Ticket,
+    pub(crate) answer: Option<oneshot::Sender<Result<(), ForwardError>>>,
+}
+
+/// The server listens, until this is dropped.
+pub(crate) struct Listening {
+    actor: ActorRef<ConnectionMsg>,
+    /// With the port that the server has.
+    pub(crate) request: ListenRequest,
+    /// `None` once it is cancelled.
+    ticket: Option<Ticket>,
+}
+
+impl Listening {
+    pub(crate) const fn new(actor: ActorRef<ConnectionMsg>, request: ListenRequest, ticket: Ticket) -> Self {
+        Self { actor, request, ticket: Some(ticket) }
+    }
+
+    /// Has the server listen no more; tells the answer.
+    pub(crate) fn cancel(mut self) -> oneshot::Receiver<Result<(), ForwardError>> {
+        let (tx, rx) = oneshot::channel();
+        self.end(Some(tx));
+        rx
+    }
+
+    fn end(&mut self, answer: Option<oneshot::Sender<Result<(), ForwardError>>>) {
+        if let Some(ticket) = self.ticket.take() {
+            let request = self.request.clone();
+            let _ = self.actor.cast(ConnectionMsg::Unlisten(UnlistenCommand { request, ticket, answer }));
+        }
+    }
+}
+
+impl std::fmt::Debug for Listening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listening").field("request", &self.request).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.end(None);
+    }
+}
+
 /// Why a channel has no actor.
 pub(crate) enum NoActor {
     /// The peer confirmed, but there is no actor; the port closes itself.
@@ -69,11 +126,11 @@ pub(crate) enum ConnectionMsg {
     Open(OpenCommand),
     /// The channel gets no actor. One that does needs no message: it is in the roster.
     Unstarted(ChannelKey, NoActor),
-    #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "clients take no channels in"))]
     /// The opener has been told that the peer has not answered in time; the answer may still come.
     OpenOverdue(ChannelKey),
-    #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a daemon's peers open channels"))]
     Accept(AcceptCommand),
+    Listen(ListenCommand),
+    Unlisten(UnlistenCommand),
     /// Nothing of the channel is left on the wire.
     Gone(ChannelKey),
     Transport(TransportEvent),
@@ -92,7 +149,6 @@ pub(crate) enum ConnectionMsg {
     },
     Close,
     /// The peer does too much of something: an end with these words.
-    #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a daemon expels"))]
     Expel(&'static str),
     /// The last handle was dropped: end with the last channel.
     Orphaned,

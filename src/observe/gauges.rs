@@ -79,7 +79,6 @@ impl Gauges {
     }
 
     /// The peer was refused a channel.
-    #[cfg(feature = "server")]
     pub(crate) fn refuse_open(&self) {
         self.opens_refused.fetch_add(1, Ordering::Relaxed);
     }

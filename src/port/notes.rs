@@ -97,6 +97,12 @@ impl Notes {
                 cut(format!("to {}:{port}", cut_text(host)).as_bytes())
             }
             OpenRequest::DirectStreamlocal { path } => cut(format!("to {}", cut_text(path)).as_bytes()),
+            OpenRequest::ForwardedTcpip { address, port, .. } => {
+                cut(format!("at {}:{port}", cut_text(address)).as_bytes())
+            }
+            OpenRequest::ForwardedStreamlocal { path } => cut(format!("at {}", cut_text(path)).as_bytes()),
+            OpenRequest::AuthAgent => "agent".into(),
+            OpenRequest::X11 { .. } => "display".into(),
         };
         let _ = self.command.set(target);
     }

@@ -6,35 +6,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use ractor::ActorRef;
-use tokio::sync::{oneshot, watch};
+use futures::future::BoxFuture;
+use tokio::sync::oneshot;
 
 mod awaited;
-mod meter;
-mod slots;
 #[cfg(test)]
 mod tests;
 mod visitor;
 
 use awaited::Awaited;
-use meter::{Meter, Verdict};
-use slots::Slot;
-pub(super) use slots::Slots;
 use visitor::{Mode, Routed, Visitor};
 
 use super::permissions::Permissions;
 use super::request::{DirectStreamlocal, DirectTcpip, NewSession};
 use super::router::{Made, Make, Router, guarded};
 use super::session_limits::SessionLimits;
-use crate::config::{ChannelOptions, SlowConsumer};
-use crate::error::Phase;
-use crate::handle::msg::{AcceptCommand, ConnectionMsg, StartChannel};
-use crate::observe::{Gauges, PhaseEvent};
-use crate::port::budget::{ChannelBudget, ConnectionBudget};
-use crate::port::{Keys, Port, PortSetup};
-use crate::transport::door::{Admission, Door, NewChannel};
+use crate::handle::intake::Intake;
+use crate::handle::msg::{ConnectionMsg, StartChannel};
+use crate::port::Port;
+use crate::transport::door::{Admission, Door, Meter, NewChannel, Slot, Slots, Verdict};
 use crate::wire::codes::OpenFailureReason;
-use crate::wire::open::OpenRequest;
+use crate::wire::open::{ListenRequest, OpenRequest};
 
 /// Who is on the other side, and what a login may do.
 #[derive(Debug, Clone)]
@@ -47,20 +39,14 @@ pub(super) struct Login {
 
 /// What all channels of a connection have in common.
 pub(super) struct Reception {
-    pub(super) actor: ActorRef<ConnectionMsg>,
-    pub(super) budget: Arc<ConnectionBudget>,
-    pub(super) keys: Arc<Keys>,
+    pub(super) intake: Intake,
     pub(super) router: Arc<Router>,
-    pub(super) options: ChannelOptions,
     pub(super) limits: SessionLimits,
-    pub(super) close_timeout: Duration,
     /// How long a route may take to decide about an open.
     pub(super) open_timeout: Duration,
     /// How long a route may take to decide about a request.
     pub(super) request_timeout: Duration,
     pub(super) login: Login,
-    pub(super) gauges: Arc<Gauges>,
-    pub(super) phase: watch::Receiver<PhaseEvent>,
 }
 
 /// The channels of one connection.
@@ -79,9 +65,10 @@ pub(super) struct ConnectionDoor {
 }
 
 impl ConnectionDoor {
-    pub(super) fn new(reception: Reception, max_channels: usize) -> Self {
+    /// `slots` are the connection's: what we open ourselves takes places, too.
+    pub(super) fn new(reception: Reception, slots: Slots) -> Self {
         Self {
-            slots: Slots::new(max_channels),
+            slots,
             sessions: Slots::new(reception.limits.max_sessions),
             opens: Meter::new(reception.limits.opens),
             requests: Meter::new(reception.limits.requests),
@@ -99,7 +86,7 @@ impl ConnectionDoor {
             Verdict::Fine if self.opened >= self.reception.limits.max_opens => {
                 tracing::info!(opens = self.opened, "the connection has had its share of channels");
                 self.shut = true;
-                let _ = self.reception.actor.cast(ConnectionMsg::Shutdown { grace: Duration::MAX });
+                let _ = self.reception.intake.actor.cast(ConnectionMsg::Shutdown { grace: Duration::MAX });
                 None
             }
             Verdict::Fine => {
@@ -119,7 +106,7 @@ impl ConnectionDoor {
     fn expel(&mut self, why: &'static str) {
         self.shut = true;
         if !std::mem::replace(&mut self.expelled, true) {
-            let _ = self.reception.actor.cast(ConnectionMsg::Expel(why));
+            let _ = self.reception.intake.actor.cast(ConnectionMsg::Expel(why));
         }
     }
 
@@ -131,7 +118,7 @@ impl ConnectionDoor {
             return Reception::take_in(reception, make, session, OpenRequest::Session, slot, Mode::Whole);
         }
         let (chosen, start) = oneshot::channel();
-        let port = reception.port();
+        let port = reception.intake.port();
         let routed = Routed::new(Arc::clone(&port), chosen);
         let awaited = Awaited { choice: start, limit: reception.limits.first_request };
         let taken = reception.accept("session", port, Box::new(awaited), slot, Mode::Routed(routed));
@@ -168,7 +155,7 @@ impl ConnectionDoor {
                 let open = DirectStreamlocal { user, peer, local, permissions, path };
                 Reception::take_in(reception, make, open, asked, slot, Mode::Deaf)
             }
-            OpenRequest::Session => PROHIBITED,
+            _ => PROHIBITED,
         }
     }
 }
@@ -180,7 +167,7 @@ impl Door for ConnectionDoor {
     fn open(&mut self, request: OpenRequest) -> Admission {
         let admission = match self.one_more() {
             None => Admission::Refused(OpenFailureReason::ResourceShortage),
-            Some(_) if !self.reception.is_up() => PROHIBITED,
+            Some(_) if !self.reception.intake.is_up() => PROHIBITED,
             Some(slot) if request == OpenRequest::Session => match self.sessions.take() {
                 Some(session) => self.session(slot.and(session)),
                 None => Admission::Refused(OpenFailureReason::ResourceShortage),
@@ -200,46 +187,29 @@ impl Door for ConnectionDoor {
         self.reception.refuse_open(OpenFailureReason::AdministrativelyProhibited);
     }
 
+    fn listen(&mut self, _request: ListenRequest) -> BoxFuture<'static, Option<u16>> {
+        futures::future::ready(None).boxed()
+    }
+
+    fn unlisten(&mut self, _request: ListenRequest) -> bool {
+        false
+    }
+
     fn may_ask(&mut self) -> bool {
         let verdict = self.requests.one_more();
         if verdict == Verdict::Flood {
             self.expel("too many channel requests per second");
         }
         if verdict != Verdict::Fine {
-            self.reception.gauges.refuse_request();
+            self.reception.intake.gauges.refuse_request();
         }
         verdict == Verdict::Fine
     }
 }
 
 impl Reception {
-    /// Whether more channels are taken in.
-    fn is_up(&self) -> bool {
-        self.phase.borrow().phase == Phase::Up
-    }
-
-    fn port(&self) -> Arc<Port> {
-        let key = self.keys.next();
-        let actor = self.actor.clone();
-        let budget = ChannelBudget::new(Arc::clone(&self.budget), self.options.receive_budget);
-        if let SlowConsumer::Yield(patience) = self.options.slow_consumer {
-            budget.yields_after(patience);
-        }
-        Port::new(PortSetup {
-            key,
-            budget,
-            high_water: self.options.high_water,
-            fail_over_budget: self.options.slow_consumer == SlowConsumer::Fail,
-            close_timeout: self.close_timeout,
-            gauges: Arc::clone(&self.gauges),
-            on_gone: Box::new(move || {
-                let _ = actor.cast(ConnectionMsg::Gone(key));
-            }),
-        })
-    }
-
     fn port_for(&self, request: &OpenRequest) -> Arc<Port> {
-        let port = self.port();
+        let port = self.intake.port();
         port.notes().opened_for(request);
         port
     }
@@ -254,7 +224,7 @@ impl Reception {
         mode: Mode,
     ) -> Admission {
         let kind = request.channel_type();
-        match guarded(make, asked, reception.options.window_adjust) {
+        match guarded(make, asked, reception.intake.options.window_adjust) {
             Made::Now(choice) => {
                 Admission::of(choice.and_then(|start| {
                     reception.accept(kind, reception.port_for(&request), start, slot, mode)
@@ -267,8 +237,8 @@ impl Reception {
                         let decision = tokio::time::timeout(reception.open_timeout, decision).await;
                         let choice = decision.unwrap_or(Err(OpenFailureReason::ConnectFailed));
                         // Meanwhile the connection may have begun to end.
-                        let choice =
-                            choice.and_then(|start| if reception.is_up() { Ok(start) } else { Err(CLOSED) });
+                        let choice = choice
+                            .and_then(|start| if reception.intake.is_up() { Ok(start) } else { Err(CLOSED) });
                         let taken = choice.and_then(|start| {
                             reception.accept(kind, reception.port_for(&request), start, slot, mode)
                         });
@@ -289,15 +259,13 @@ impl Reception {
         mode: Mode,
     ) -> Result<NewChannel, OpenFailureReason> {
         let guest = Box::new(Visitor::new(Arc::clone(self), mode));
-        let accept = AcceptCommand { kind, port: Arc::clone(&port), start, keeps: Some(Box::new(slot)) };
-        let told = self.actor.cast(ConnectionMsg::Accept(accept));
-        told.map_err(|_| OpenFailureReason::ConnectFailed)?;
-        Ok(NewChannel { port, guest })
+        self.intake.accept(kind, &port, start, slot)?;
+        Ok(NewChannel { port, guest: Some(guest) })
     }
 
     fn refuse_open(&self, reason: OpenFailureReason) {
         tracing::debug!(user = self.login.user, %reason, "a channel is refused");
-        self.gauges.refuse_open();
+        self.intake.gauges.refuse_open();
     }
 }
 

@@ -35,5 +35,5 @@ pub use permissions::Permissions;
 pub use request::{DirectStreamlocal, DirectTcpip, NewSession, SessionKind, SessionRequest};
 pub use router::{Route, Router};
 pub use session::{SessionEnd, SessionId, SessionInfo};
-pub use session_limits::{Rate, SessionLimits};
+pub use session_limits::SessionLimits;
 pub use tally::{DaemonCounters, DaemonInfo};

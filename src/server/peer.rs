@@ -18,10 +18,12 @@ use crate::config::RekeyLimit;
 use crate::connection::{self, ConnectionArgs, Sink};
 use crate::error::{ConfigError, ConnectionError};
 use crate::handle::ConnectionRef;
+use crate::handle::intake::Intake;
 use crate::handle::msg::ConnectionMsg;
 use crate::metrics::Side;
 use crate::observe::PhaseEvent;
 use crate::port::Keys;
+use crate::transport::door::Slots;
 use crate::transport::russh_server::{Serve, ServerSetup, serve};
 
 /// As good as never.
@@ -199,6 +201,7 @@ impl Peer<'_> {
         let facts = Arc::new(admitted.facts.clone());
         let keys = Arc::new(Keys::default());
         let phase = phases.subscribe();
+        let slots = Slots::new(config.limits.max_channels);
         let actor = connection::start(ConnectionArgs {
             transport: Arc::clone(&admitted.transport),
             budget: Arc::clone(&admitted.budget),
@@ -210,6 +213,7 @@ impl Peer<'_> {
             rekey: RekeyLimit::never(),
             life: config.life,
             keys: Arc::clone(&keys),
+            slots: slots.clone(),
             gauges: Arc::clone(&self.session.gauges),
             side: Side::Server,
             phases,
@@ -228,15 +232,17 @@ impl Peer<'_> {
         tracing::info!(user = ?facts.user, version = ?facts.peer_version, "logged in");
         config.hooks.logged_in(&self.session.info());
         let reception = Reception {
-            actor: actor.clone(),
-            budget: Arc::clone(&admitted.budget),
-            keys,
-            gauges: Arc::clone(&self.session.gauges),
-            phase: phase.clone(),
+            intake: Intake {
+                actor: actor.clone(),
+                budget: Arc::clone(&admitted.budget),
+                keys,
+                options: config.channel_options.clone(),
+                close_timeout: config.timeouts.close,
+                gauges: Arc::clone(&self.session.gauges),
+                phase: phase.clone(),
+            },
             router: Arc::clone(&config.router),
-            options: config.channel_options.clone(),
             limits: config.session_limits.clone(),
-            close_timeout: config.timeouts.close,
             open_timeout: config.timeouts.open,
             request_timeout: config.timeouts.request,
             login: Login {
@@ -246,9 +252,9 @@ impl Peer<'_> {
                 permissions: Arc::new(granted.take()),
             },
         };
-        let door = ConnectionDoor::new(reception, config.limits.max_channels);
+        let door = ConnectionDoor::new(reception, slots);
         admitted.admit(Box::new(door));
-        let connection = ConnectionRef::new(actor, facts, phase, None);
+        let connection = ConnectionRef::new(actor, facts, phase, None, Arc::default());
         self.session.is_up_as(&connection);
         Ok(connection)
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::Rate;
 use crate::error::ConfigError;
 
 /// What one peer may ask for on one connection, after its login. All of it is on by default.
@@ -90,44 +91,5 @@ impl SessionLimits {
             }
             None => Ok(()),
         }
-    }
-}
-
-/// How often something may happen: a steady rate, and how much of it may come at once.
-///
-/// Ten times as much ends the connection: that is no busy peer any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
-    per_second: u32,
-    burst: u32,
-}
-
-impl Rate {
-    /// `per_second` in the long run, `burst` at once after a pause.
-    #[must_use]
-    pub const fn new(per_second: u32, burst: u32) -> Self {
-        Self { per_second, burst }
-    }
-
-    /// No limit at all.
-    #[must_use]
-    pub const fn unlimited() -> Self {
-        Self::new(u32::MAX, u32::MAX)
-    }
-
-    /// In the long run.
-    #[must_use]
-    pub const fn per_second(&self) -> u32 {
-        self.per_second
-    }
-
-    /// At once.
-    #[must_use]
-    pub const fn burst(&self) -> u32 {
-        self.burst
-    }
-
-    const fn is_zero(&self) -> bool {
-        self.per_second == 0 || self.burst == 0
     }
 }

@@ -49,4 +49,4 @@ pub(crate) use served::Served;
 #[cfg(feature = "server")]
 pub use served::{ServerReader, ServerStderr, ServerStream, ServerWriter};
 pub use stdio::{Stdin, Stdio};
-pub use stream::{ChannelStream, StreamReader, StreamWriter};
+pub use stream::{ChannelStream, StreamReader, StreamWriter, stream_fn};

@@ -62,6 +62,17 @@ pub(crate) struct Process {
     /// Input that still has to be sent; `None` when somebody else sends it, or all is sent.
     feed: Option<Bytes>,
     pump: Option<Pump>,
+    /// What is told that the channel is open.
+    user: Option<User>,
+}
+
+/// A function that gets the channel as a stream.
+struct User(Box<dyn FnOnce(ChannelHandle) + Send>);
+
+impl std::fmt::Debug for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("User")
+    }
 }
 
 /// The task that reads a reader; ends with the channel.
@@ -81,7 +92,15 @@ impl Process {
         inherit_stdout: bool,
         inherit_stderr: bool,
     ) -> Self {
-        Self { shared, plan: Some(plan), inherit_stdout, inherit_stderr, feed: None, pump: None }
+        Self { shared, plan: Some(plan), inherit_stdout, inherit_stderr, feed: None, pump: None, user: None }
+    }
+
+    /// For a channel that the peer has opened: nothing is asked for on it, and `user` is told when it is there.
+    pub(super) fn opened(shared: Arc<Shared>, user: impl FnOnce(ChannelHandle) + Send + 'static) -> Self {
+        let plan = Plan { pty: None, env: Vec::new(), start: Start::Nothing, input: Input::Piped };
+        let mut process = Self::new(shared, plan, false, false);
+        process.user = Some(User(Box::new(user)));
+        process
     }
 
     async fn carry_out(&mut self, plan: Plan, ctx: &mut ChannelContext<Self>) -> Result<(), CommandError> {
@@ -175,6 +194,9 @@ impl ClientChannel for Process {
         if let Err(error) = self.carry_out(plan, ctx).await {
             self.shared.fail(error);
             ctx.abort();
+        }
+        if let Some(User(user)) = self.user.take() {
+            user(ctx.handle());
         }
         Ok(())
     }

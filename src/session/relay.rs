@@ -17,12 +17,13 @@
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::Shutdown;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures::FutureExt as _;
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -39,6 +40,8 @@ use crate::{ChannelHandle, Role};
 /// What is read from a socket at a time: between these, more when much comes.
 const SMALL_READ: usize = 8 << 10;
 const LARGE_READ: usize = 256 << 10;
+/// How long a socket may take nothing of a stream that is torn already.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Chunks in one write: of 32 KiB each they are more than a socket takes at a time.
 const SLICES: usize = 32;
 
@@ -130,6 +133,7 @@ impl<A: Send + Sync, R: Role> Ends<A, R> {
     pub(super) async fn join(self, socket: &impl Socket, early: Bytes, passed: &Passed) -> Parted {
         let Self { inlet, outlet } = self;
         let shared = Arc::clone(inlet.shared());
+        let rest = Arc::clone(&shared);
         let channel = outlet.handle().clone();
         // Before the outlet, which would say eof.
         let mut tear = Tear { channel: channel.clone(), socket, armed: true };
@@ -149,7 +153,16 @@ impl<A: Send + Sync, R: Role> Ends<A, R> {
             },
             ended = &mut up => match ended {
                 Err(failed) => (None, Some(failed)),
-                Ok(()) => (down.await.err(), None),
+                Ok(()) => {
+                    let down = async {
+                        tokio::select! {
+                            biased;
+                            ended = &mut down => ended,
+                            () = over(Arc::clone(&rest)) => last_bytes(&rest, down).await,
+                        }
+                    };
+                    (down.await.err(), None)
+                }
             },
         };
         if let Some(cut) = cut {
@@ -181,6 +194,34 @@ impl<S: Socket, R: Role> Drop for Tear<'_, S, R> {
     }
 }
 
+/// The channel is over: what is left of the way down. After its eof all of it goes, however long that takes. Otherwise
+/// the stream is torn already: if the channel was ended on this side, what the socket takes at once is all that goes; if the
+/// peer or the connection ended it, the socket must go on taking something.
+async fn last_bytes<A>(
+    shared: &Shared<A>,
+    mut down: Pin<&mut impl Future<Output = io::Result<()>>>,
+) -> io::Result<()> {
+    if shared.has_eof() {
+        return down.await;
+    }
+    if shared.was_ended_here() {
+        return down.now_or_never().unwrap_or_else(|| Err(torn("the channel was ended")));
+    }
+    loop {
+        let before = shared.consumed();
+        if let Ok(ended) = tokio::time::timeout(PATIENCE, &mut down).await {
+            return ended;
+        }
+        if shared.consumed() == before {
+            return Err(torn("the socket does not take what came before the end of the channel"));
+        }
+    }
+}
+
+fn torn(why: &'static str) -> io::Error {
+    io::Error::new(ErrorKind::ConnectionReset, why)
+}
+
 async fn over<A>(shared: Arc<Shared<A>>) {
     poll_fn(|cx| shared.poll_over(cx)).await;
 }
@@ -209,7 +250,7 @@ async fn pass_down<A>(mut inlet: Inlet<A>, socket: &impl Socket, passed: &Passed
         consume_budget().await;
     }
     if !inlet.shared().has_eof() {
-        return Err(io::Error::new(ErrorKind::ConnectionReset, "the peer closed the channel without eof"));
+        return Err(torn("the peer closed the channel without eof"));
     }
     if let Err(error) = socket.shut() {
         tracing::debug!(%error, "a forwarded connection was not told of the end");

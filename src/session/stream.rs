@@ -9,15 +9,17 @@ use bytes::Bytes;
 use tokio::io::ReadBuf;
 use tokio_util::codec::{Framed, LinesCodec};
 
-use super::child::Owner;
+use super::child::{Farewell, Owner};
 use super::error::CommandError;
+use super::lane::{Fate, Lane};
 use super::outlet::{Outlet, async_write};
 use super::pipe::{ChildStderr, Inlet, async_read};
+use super::process::Process;
 use super::relay::{Ends, Parted, Passed, Socket};
-use super::shared::Which;
-use crate::ChannelHandle;
+use super::shared::{Shared, Which};
 use crate::error::SendError;
 use crate::wire::request::ExitStatus;
+use crate::{ChannelHandle, ClientChannel};
 
 /// A channel as one duplex stream: what is written goes out as data, what is read is the peer's data of type `Normal`.
 ///
@@ -146,6 +148,26 @@ impl ChannelStream {
     pub fn lines(self, max_bytes: usize) -> Framed<Self, LinesCodec> {
         self.framed(LinesCodec::new_with_max_length(max_bytes))
     }
+}
+
+/// A behaviour that runs a function on its channel, which it gets as a stream: for channels that the server opens, as of
+/// [`tcpip_forward`](crate::ConnectionRef::tcpip_forward).
+///
+/// The function runs in a task of its own. When it drops the stream, the channel is closed behind what was written; when the
+/// channel ends before, what has arrived can still be read to its end, and writing fails. A panic closes the channel.
+///
+/// Must be made and run within a tokio runtime.
+#[must_use]
+pub fn stream_fn<F>(work: impl FnOnce(ChannelStream) -> F + Send + 'static) -> impl ClientChannel
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let shared = Shared::new(Lane::new(Fate::Pipe, 0), Lane::new(Fate::Discard, 0));
+    let owner = Owner::new(Arc::clone(&shared), Farewell::Close, None);
+    Process::opened(shared, move |channel| {
+        let stream = ChannelStream::new(channel, owner, None);
+        tokio::spawn(async move { work(stream).await });
+    })
 }
 
 /// The reading half of a [`ChannelStream`].

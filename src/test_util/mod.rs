@@ -49,6 +49,6 @@ mod peer;
 
 pub use channel::ScriptedChannel;
 pub use config::ScriptConfig;
-pub use peer::{PendingOpen, ScriptedPeer, scripted};
+pub use peer::{PendingListen, PendingOpen, ScriptedPeer, scripted};
 
 pub use crate::transport::memory::Sent;

@@ -5,20 +5,26 @@ use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::{ScriptConfig, ScriptedChannel};
+use crate::config::ChannelOptions;
 use crate::connection::{self, ConnectionArgs};
 use crate::error::{ConnectionError, Phase};
 use crate::handle::ConnectionRef;
+use crate::handle::acceptance::Acceptance;
+use crate::handle::intake::Intake;
 use crate::handle::msg::ConnectionMsg;
+use crate::incoming::ClientDoor;
 use crate::metrics::Side;
 use crate::observe::{Facts, Gauges, PhaseEvent};
+use crate::port::Keys;
 use crate::port::budget::ConnectionBudget;
-use crate::transport::memory::{Inbound, MemoryTransport, Offer, Wire};
-use crate::transport::{EventSink, TransportEvent};
+use crate::transport::door::{Entrance, Slots};
+use crate::transport::memory::{Inbound, MemoryTransport, Offer, Opening, Wanted, Wire};
+use crate::transport::{EventSink, ListenRefused, TransportEvent};
 use crate::wire::codes::{DisconnectCode, OpenFailureReason};
-use crate::wire::open::OpenRequest;
+use crate::wire::open::{ListenRequest, OpenRequest};
 
 /// Makes a connection that is up, and its peer. Must be called within a tokio runtime.
 ///
@@ -31,26 +37,30 @@ pub async fn scripted(config: ScriptConfig) -> (ConnectionRef, ScriptedPeer) {
     }
     let budget = ConnectionBudget::new(config.limits.inbound_budget);
     let sink = Sink::default();
-    let wire = Wire::new(Arc::clone(&budget), sink.events());
+    let entrance = Entrance::default();
+    let wire = Wire::new(Arc::clone(&budget), sink.events(), entrance.clone());
     let facts = Arc::new(Facts {
         peer_version: "SSH-2.0-scripted".to_owned(),
         user: "scripted".to_owned(),
         ..Facts::default()
     });
     let (phases, phase) = watch::channel(PhaseEvent::new(Phase::Up));
+    let (keys, gauges) = (Arc::<Keys>::default(), Arc::new(Gauges::new()));
+    let slots = Slots::new(config.limits.max_channels);
     let started = connection::start(ConnectionArgs {
         transport: Arc::new(MemoryTransport::new(Arc::clone(&wire))),
-        budget,
+        budget: Arc::clone(&budget),
         facts: Arc::clone(&facts),
         timeouts: config.timeouts.clone(),
         limits: config.limits,
         keepalive: config.keepalive,
         rekey: config.rekey,
         life: config.life,
-        gauges: Arc::new(Gauges::new()),
+        gauges: Arc::clone(&gauges),
         side: Side::Client,
         phases,
-        keys: Arc::default(),
+        keys: Arc::clone(&keys),
+        slots: slots.clone(),
         span: tracing::info_span!("ssh_connection", host = "scripted"),
         down: Arc::clone(&sink.down),
     });
@@ -59,7 +69,19 @@ pub async fn scripted(config: ScriptConfig) -> (ConnectionRef, ScriptedPeer) {
         Err(error) => panic!("the connection actor did not start: {error}"),
     };
     let _ = sink.actor.set(actor.clone());
-    let conn = ConnectionRef::new(actor, facts, phase, None);
+    let intake = Intake {
+        actor: actor.clone(),
+        budget,
+        keys,
+        options: ChannelOptions::default(),
+        close_timeout: config.timeouts.close,
+        gauges,
+        phase: phase.clone(),
+    };
+    let acceptance = Arc::<Acceptance>::default();
+    let door = ClientDoor::new(intake, slots, Arc::clone(&acceptance), config.timeouts.open);
+    entrance.install(Box::new(door));
+    let conn = ConnectionRef::new(actor, facts, phase, None, acceptance);
     let script = Script { wire, patience: config.patience };
     (conn, ScriptedPeer { script, window: config.window, max_packet: config.max_packet })
 }
@@ -130,6 +152,33 @@ impl ScriptedPeer {
     pub async fn expect_open(&mut self) -> PendingOpen {
         let offer = self.script.expect("a channel open", self.script.wire.next_offer()).await;
         PendingOpen { script: self.script.clone(), offer, window: self.window, max_packet: self.max_packet }
+    }
+
+    /// Opens a channel towards us (SSH_MSG_CHANNEL_OPEN, RFC 4254 section 5.1), as servers do for what they were asked to
+    /// forward; with the window and packet size of the [`ScriptConfig`].
+    ///
+    /// # Errors
+    /// It is refused.
+    ///
+    /// # Panics
+    /// No answer comes in time.
+    pub async fn open(&self, request: OpenRequest) -> Result<ScriptedChannel, OpenFailureReason> {
+        let (told, answered) = oneshot::channel();
+        let opening = Opening { request, window: self.window, max_packet: self.max_packet, told };
+        self.script.wire.arrive(Inbound::Open(Box::new(opening)));
+        let answer = self.script.expect("an answer to an open", answered).await;
+        let (id, tape) = answer.unwrap_or(Err(OpenFailureReason::ConnectFailed))?;
+        Ok(ScriptedChannel::new(self.script.clone(), id, tape))
+    }
+
+    /// Waits for the next `tcpip-forward` or `streamlocal-forward@openssh.com`, or for one to be cancelled (RFC 4254
+    /// section 7.1).
+    ///
+    /// # Panics
+    /// None comes in time.
+    pub async fn expect_listen(&mut self) -> PendingListen {
+        let wanted = self.script.expect("a request to listen", self.script.wire.next_wanted()).await;
+        PendingListen { script: self.script.clone(), wanted }
     }
 
     /// How many opens have come that were not looked at.
@@ -258,5 +307,41 @@ impl PendingOpen {
     pub fn refuse(self, reason: OpenFailureReason, description: impl Into<String>) {
         let description = description.into();
         self.script.wire.arrive(Inbound::Refused { id: self.offer.id, reason, description });
+    }
+}
+
+/// Something the peer is to listen on, or no more; it has not answered. Dropping it says that the connection is gone.
+pub struct PendingListen {
+    script: Script,
+    wanted: Wanted,
+}
+
+impl fmt::Debug for PendingListen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PendingListen").field("request", self.request()).finish_non_exhaustive()
+    }
+}
+
+impl PendingListen {
+    /// What it is about.
+    #[must_use]
+    pub const fn request(&self) -> &ListenRequest {
+        &self.wanted.request
+    }
+
+    /// Whether it is to be cancelled.
+    #[must_use]
+    pub const fn is_cancel(&self) -> bool {
+        !self.wanted.on
+    }
+
+    /// Agrees (SSH_MSG_REQUEST_SUCCESS), and says which port was chosen, if one was to be.
+    pub fn accept(self, chosen: Option<u32>) {
+        self.script.wire.arrive(Inbound::Answered(self.wanted.answer, Ok(chosen)));
+    }
+
+    /// Refuses (SSH_MSG_REQUEST_FAILURE).
+    pub fn refuse(self) {
+        self.script.wire.arrive(Inbound::Answered(self.wanted.answer, Err(ListenRefused::ByPeer)));
     }
 }

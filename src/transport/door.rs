@@ -1,90 +1,70 @@
-//! What a server's transport asks of its daemon: who may enter, and what becomes of the channels a peer opens.
+//! What becomes of the channels that a peer opens, and of what it asks to be listened on. Both roles have a door: a
+//! daemon's is its users' routes, a client's lets in what it has asked for.
 //!
-//! Nothing here waits but the decision about a login. The transport calls all of it from its session's own task, between
-//! two packets.
+//! Nothing here waits. The transport calls all of it from its session's own task, between two packets.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::future::BoxFuture;
-use secrecy::SecretString;
 
-use crate::auth::AuthMethod;
 use crate::port::Port;
 use crate::port::event::ChannelMsg;
 use crate::wire::codes::OpenFailureReason;
-use crate::wire::keys::{Algorithm, Certificate, PublicKey};
-use crate::wire::open::OpenRequest;
+use crate::wire::open::{ListenRequest, OpenRequest};
 
-/// What a peer offers as proof of who it is (RFC 4252).
-#[derive(Debug)]
-pub(crate) enum Proof {
-    /// Nothing.
-    None,
-    Password(SecretString),
-    /// A key that the peer may own, and the signature algorithm it would use. Of a certificate, russh shows the key in
-    /// it, and nothing of the rest.
-    OfferedKey {
-        key: PublicKey,
-        algorithm: Algorithm,
-    },
-    /// A key that the peer has proved to own.
-    Key {
-        key: PublicKey,
-        algorithm: Algorithm,
-    },
-    /// A certificate whose key the peer has proved to own.
-    Certificate(Box<Certificate>),
-    /// The peer wants to be asked (RFC 4256).
-    Interview,
-    /// The answers of the last round; nothing if they were no text.
-    Answers(Option<Vec<SecretString>>),
-}
+mod meter;
+mod slots;
 
-/// One round of questions (RFC 4256 section 3.2), each with whether the answer is shown while it is typed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Questions {
-    pub(crate) name: String,
-    pub(crate) instructions: String,
-    pub(crate) prompts: Vec<(String, bool)>,
-}
-
-/// What the peer is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// It is in.
-    Welcome,
-    /// It may prove that it owns the key.
-    Sign,
-    /// It is asked.
-    Ask(Questions),
-    /// No; or, with `passed`, yes, but not enough. `next` can go on.
-    NotYet { next: Vec<AuthMethod>, passed: bool },
-    /// Nothing: the connection ends.
-    End,
-}
-
-/// Decides about the logins of one connection, and keeps what it knows of them.
-pub(crate) trait Gatekeeper: Send + 'static {
-    /// The login begins: the peer's identification string. Returns what to show first (RFC 4252 section 5.4).
-    fn greet(&mut self, client_version: String) -> Option<String>;
-
-    /// Whether this proof lets this user in. It takes as long as it should for the answer not to tell more.
-    fn judge<'a>(&'a mut self, user: &'a str, proof: Proof) -> BoxFuture<'a, Verdict>;
-
-    /// The methods that were passed, once the verdict was `Welcome`.
-    fn passed(&self) -> Vec<AuthMethod>;
-}
+pub(crate) use meter::{Meter, Verdict};
+pub(crate) use slots::{Slot, Slots};
 
 /// Where the channels of one authenticated peer are taken in.
 pub(crate) trait Door: Send + 'static {
     /// The peer opens a channel: what is made for it, or why it is refused. Must not block.
     fn open(&mut self, request: OpenRequest) -> Admission;
 
-    /// The peer has opened a channel of a type that servers do not take; it is refused.
+    /// The peer has opened a channel of a type that this side does not take; it is refused.
     fn turn_away(&mut self);
 
     /// Whether one more request is within what the peer may ask. Counts it.
     fn may_ask(&mut self) -> bool;
+
+    /// The peer wants us to listen for it: the port that was bound, `None` for no. The session handles nothing else until
+    /// the future is done.
+    fn listen(&mut self, request: ListenRequest) -> BoxFuture<'static, Option<u16>>;
+
+    /// The peer wants no more of that: whether there was any.
+    fn unlisten(&mut self, request: ListenRequest) -> bool;
+}
+
+/// Where the door of a connection stands that is taken into service before its door is made. Until then nothing comes in.
+#[derive(Clone, Default)]
+pub(crate) struct Entrance(Arc<Mutex<Option<Box<dyn Door>>>>);
+
+impl Entrance {
+    /// From now on this door decides.
+    pub(crate) fn install(&self, door: Box<dyn Door>) {
+        *self.lock() = Some(door);
+    }
+
+    /// What becomes of an open.
+    pub(crate) fn open(&self, request: OpenRequest) -> Admission {
+        match &mut *self.lock() {
+            Some(door) => door.open(request),
+            None => Admission::Refused(OpenFailureReason::AdministrativelyProhibited),
+        }
+    }
+
+    /// As [`Door::turn_away`].
+    pub(crate) fn turn_away(&self) {
+        if let Some(door) = &mut *self.lock() {
+            door.turn_away();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Box<dyn Door>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What becomes of an open.
@@ -99,8 +79,8 @@ pub(crate) enum Admission {
 pub(crate) struct NewChannel {
     /// Its port, not connected yet.
     pub(crate) port: Arc<Port>,
-    /// Decides about its requests.
-    pub(crate) guest: Box<dyn Guest>,
+    /// Decides about its requests. A client has nobody to ask: its server's requests are events.
+    pub(crate) guest: Option<Box<dyn Guest>>,
 }
 
 /// Decides about the requests on one channel (RFC 4254 section 6).

@@ -4,8 +4,9 @@
 //! [`russh_client`] gives it over any byte stream, [`memory`] over nothing at all, for tests. Everything
 //! that is peculiar to russh ends here.
 
-#[cfg(feature = "server")]
 pub(crate) mod door;
+#[cfg(feature = "server")]
+pub(crate) mod gate;
 mod login;
 #[cfg(feature = "test-util")]
 pub(crate) mod memory;
@@ -24,16 +25,27 @@ use crate::error::ConnectionError;
 use crate::observe::Used;
 use crate::port::{LinkClosed, Port};
 use crate::wire::codes::{DisconnectCode, OpenFailureReason};
-use crate::wire::open::OpenRequest;
+use crate::wire::open::{ListenRequest, OpenRequest};
 
 /// Why the transport did not open a channel.
 #[derive(Debug, Clone)]
 pub(crate) enum OpenRefused {
     /// SSH_MSG_CHANNEL_OPEN_FAILURE (RFC 4254 section 5.1).
     ByPeer { reason: OpenFailureReason, description: String },
-    /// The SSH library cannot do it.
-    #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "clients can open what there is"))]
+    /// The SSH library cannot do it, or it is nothing that this role does.
     Unsupported(String),
+    /// The connection is gone.
+    Lost,
+}
+
+/// Why the peer does not listen for us.
+#[derive(Debug, Clone)]
+pub(crate) enum ListenRefused {
+    /// SSH_MSG_REQUEST_FAILURE (RFC 4254 section 4), which has no reason.
+    ByPeer,
+    /// A server cannot ask its client to listen.
+    #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a server says so"))]
+    Unsupported,
     /// The connection is gone.
     Lost,
 }
@@ -69,6 +81,12 @@ pub(crate) trait Transport: Send + Sync + 'static {
     /// Opens a channel (SSH_MSG_CHANNEL_OPEN). On success the port is connected, and whatever arrived since
     /// is in its inbox. Must be polled to the end, or the peer's slot leaks.
     fn open(&self, request: OpenRequest, port: Arc<Port>) -> BoxFuture<'static, Result<(), OpenRefused>>;
+
+    /// Asks the peer to listen for us (RFC 4254 section 7.1). Answers with the port it has chosen, if it says one.
+    fn listen(&self, request: ListenRequest) -> BoxFuture<'static, Result<Option<u32>, ListenRefused>>;
+
+    /// Asks the peer to listen no more.
+    fn unlisten(&self, request: ListenRequest) -> BoxFuture<'static, Result<(), ListenRefused>>;
 
     /// Sends a global request that the peer must answer, and waits for the answer.
     fn ping(&self) -> BoxFuture<'static, Result<(), LinkClosed>>;

@@ -63,8 +63,7 @@ async fn beside(which: Which) {
 }
 
 async fn upload() {
-    let (conn, stalled, talk, _destination) = uploading(Server::start(Which::OpenSsh).await).await;
-    let mut active = enter(&talk).await;
+    let (conn, stalled, mut active, _destination) = uploading(Server::start(Which::OpenSsh).await).await;
     for _ in 0..20 {
         let before = Instant::now();
         echoes(&mut active).await;
@@ -80,8 +79,7 @@ async fn upload_to_ours() {
     let options = ChannelOptions::new().slow_consumer(patience);
     let router = Router::new().forward_tcpip(|_| true);
     let server = Server::ours_with(router, |config| config.channel_options(options)).await;
-    let (conn, stalled, talk, _destination) = uploading(server).await;
-    let mut active = enter(&talk).await;
+    let (conn, stalled, mut active, _destination) = uploading(server).await;
     for _ in 0..20 {
         let before = Instant::now();
         echoes(&mut active).await;
@@ -92,11 +90,15 @@ async fn upload_to_ours() {
 }
 
 /// An upload whose destination does not read, until nothing moves any more.
-async fn uploading(server: Server) -> (ConnectionRef, ForwardHandle, ForwardHandle, (Server, TcpStream)) {
+async fn uploading(
+    server: Server,
+) -> (ConnectionRef, ForwardHandle, TcpStream, (Server, ForwardHandle, TcpStream)) {
     let conn = server.connect().await;
     let there = Destination::new().await;
     let stalled = conn.forward(Forward::local(any_port(), there.addr)).await.unwrap();
     let talk = conn.forward(Forward::local(any_port(), Destination::new().await.echo())).await.unwrap();
+    let mut active = enter(&talk).await;
+    echoes(&mut active).await;
     let mut stuck = enter(&stalled).await;
     let theirs = there.accept().await;
     tokio::spawn(async move { flood(&mut stuck).await });
@@ -105,7 +107,7 @@ async fn uploading(server: Server) -> (ConnectionRef, ForwardHandle, ForwardHand
         before = stalled.counters().sent;
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    (conn, stalled, talk, (server, theirs))
+    (conn, stalled, active, (server, talk, theirs))
 }
 
 /// One that reads all the time, if slowly, is not taken for one that is stalled.

@@ -38,6 +38,7 @@ const TIERS: [(&str, u8); 32] = [
     ("forward", 4),
     ("subsystem", 4),
     ("connection", 5),
+    ("incoming", 5),
     ("supervised", 5),
     ("client", 6),
     ("process", 6),

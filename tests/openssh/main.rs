@@ -24,6 +24,7 @@ mod kit;
 mod limits;
 mod passwords;
 mod rekey;
+mod remote;
 mod replies;
 mod session;
 mod slow_consumer;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
             transfer::trials(),
             passwords::trials(),
             rekey::trials(),
+            remote::trials(),
             slow_consumer::trials(),
             flood::trials(),
             endings::trials(),

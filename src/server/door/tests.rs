@@ -2,13 +2,18 @@
 
 use std::sync::Mutex;
 
-use ractor::{Actor, ActorProcessingErr};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::watch;
 
 use super::*;
+use crate::config::{ChannelOptions, Rate};
+use crate::error::Phase;
+use crate::handle::msg::AcceptCommand;
+use crate::observe::{Gauges, PhaseEvent};
+use crate::port::budget::ConnectionBudget;
 use crate::port::event::ChannelMsg;
 use crate::server::request::{SessionKind, SessionRequest};
 use crate::server::router::Route;
-use crate::server::session_limits::Rate;
 use crate::transport::door::{Decision, Guest};
 use crate::wire::pty::{PtyRequest, WindowSize};
 use crate::wire::request::X11Request;
@@ -70,13 +75,17 @@ impl Fixture {
         let (actor, _) = Actor::spawn(None, Recorder(notes.clone()), ()).await.unwrap();
         let gauges = Arc::new(Gauges::new());
         let reception = Reception {
-            actor: actor.clone(),
-            budget: ConnectionBudget::new(1 << 20),
-            keys: Arc::default(),
+            intake: Intake {
+                actor: actor.clone(),
+                budget: ConnectionBudget::new(1 << 20),
+                keys: Arc::default(),
+                options: ChannelOptions::default(),
+                close_timeout: Duration::from_secs(1),
+                gauges: Arc::clone(&gauges),
+                phase: watch::channel(PhaseEvent::new(Phase::Up)).1,
+            },
             router: Arc::new(router),
-            options: ChannelOptions::default(),
             limits,
-            close_timeout: Duration::from_secs(1),
             open_timeout: Duration::from_secs(1),
             request_timeout: Duration::from_secs(1),
             login: Login {
@@ -85,15 +94,13 @@ impl Fixture {
                 local: None,
                 permissions: Arc::new(permissions),
             },
-            gauges: Arc::clone(&gauges),
-            phase: watch::channel(PhaseEvent::new(Phase::Up)).1,
         };
-        Self { door: ConnectionDoor::new(reception, 64), gauges, notes, actor }
+        Self { door: ConnectionDoor::new(reception, Slots::new(64)), gauges, notes, actor }
     }
 
     fn session(&mut self) -> Box<dyn Guest> {
         match self.door.open(OpenRequest::Session) {
-            Admission::Now(new) => new.guest,
+            Admission::Now(new) => new.guest.expect("a daemon decides about requests"),
             other => panic!("{}", name(&other)),
         }
     }

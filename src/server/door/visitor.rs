@@ -84,7 +84,7 @@ impl Visitor {
 impl Guest for Visitor {
     fn request(&mut self, request: ChannelMsg) -> Decision {
         if !self.may(&request) {
-            self.reception.gauges.refuse_request();
+            self.reception.intake.gauges.refuse_request();
             return Decision::Answer(false);
         }
         match &mut self.mode {
@@ -97,7 +97,7 @@ impl Guest for Visitor {
     fn event(&mut self, event: &ChannelMsg) -> bool {
         let may = !matches!(self.mode, Mode::Deaf) && self.may(event);
         if !may {
-            self.reception.gauges.refuse_request();
+            self.reception.intake.gauges.refuse_request();
         }
         may
     }
@@ -185,7 +185,7 @@ impl Routed {
         note(&self.port, &kind);
         let (env, pty) = (self.env.clone(), self.pty.clone());
         let request = SessionRequest { user, peer, local, permissions, kind, env, environment, pty };
-        match reception.router.route(request, reception.options.window_adjust) {
+        match reception.router.route(request, reception.intake.options.window_adjust) {
             Made::Now(Ok(start)) => Decision::Answer(run(&self.chosen, start)),
             Made::Now(Err(_)) => Decision::Answer(false),
             Made::Later(decision) => {
@@ -193,7 +193,7 @@ impl Routed {
                 self.decides = Some(decides);
                 let (port, chosen) = (Arc::clone(&self.port), Arc::clone(&self.chosen));
                 let waiting = lock(&chosen).take();
-                let (limit, gauges) = (reception.request_timeout, Arc::clone(&reception.gauges));
+                let (limit, gauges) = (reception.request_timeout, Arc::clone(&reception.intake.gauges));
                 Decision::Later(
                     async move {
                         let choice = tokio::select! {

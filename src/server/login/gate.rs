@@ -19,7 +19,7 @@ use super::requirement::Requirement;
 use super::stats::Counters;
 use crate::auth::AuthMethod;
 use crate::server::permissions::Permissions;
-use crate::transport::door::{Gatekeeper, Proof, Verdict};
+use crate::transport::gate::{Gatekeeper, Proof, Verdict};
 use crate::transport::russh_server::Refusals;
 use crate::wire::keys::KeyData;
 

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use secrecy::SecretString;
 
 use super::decision::LoginDecision;
-use crate::transport::door::Questions;
+use crate::transport::gate::Questions;
 
 /// One round of questions (RFC 4256 section 3.2).
 ///

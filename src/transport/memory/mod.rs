@@ -11,4 +11,4 @@ mod wire;
 pub use tape::Sent;
 pub(crate) use tape::Tape;
 pub(crate) use transport::MemoryTransport;
-pub(crate) use wire::{Inbound, Offer, Wire};
+pub(crate) use wire::{Inbound, Offer, Opening, Wanted, Wire};

@@ -10,9 +10,9 @@ use super::wire::Wire;
 use crate::error::ConnectionError;
 use crate::observe::Used;
 use crate::port::{LinkClosed, Port};
-use crate::transport::{OpenRefused, Traffic, Transport};
+use crate::transport::{ListenRefused, OpenRefused, Traffic, Transport};
 use crate::wire::codes::DisconnectCode;
-use crate::wire::open::OpenRequest;
+use crate::wire::open::{ListenRequest, OpenRequest};
 
 /// Our end of a [`Wire`].
 pub(crate) struct MemoryTransport(Arc<Wire>);
@@ -28,6 +28,18 @@ impl Transport for MemoryTransport {
         let (answer, answered) = oneshot::channel();
         self.0.offer(request, port, answer);
         async move { answered.await.unwrap_or(Err(OpenRefused::Lost)) }.boxed()
+    }
+
+    fn listen(&self, request: ListenRequest) -> BoxFuture<'static, Result<Option<u32>, ListenRefused>> {
+        let (answer, answered) = oneshot::channel();
+        self.0.want(request, true, answer);
+        async move { answered.await.unwrap_or(Err(ListenRefused::Lost)) }.boxed()
+    }
+
+    fn unlisten(&self, request: ListenRequest) -> BoxFuture<'static, Result<(), ListenRefused>> {
+        let (answer, answered) = oneshot::channel();
+        self.0.want(request, false, answer);
+        async move { answered.await.unwrap_or(Err(ListenRefused::Lost)).map(drop) }.boxed()
     }
 
     fn ping(&self) -> BoxFuture<'static, Result<(), LinkClosed>> {

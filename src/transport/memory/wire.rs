@@ -12,9 +12,10 @@ use crate::error::ConnectionError;
 use crate::port::Port;
 use crate::port::budget::ConnectionBudget;
 use crate::port::event::ChannelMsg;
-use crate::transport::{EventSink, OpenRefused, Traffic, TransportEvent};
+use crate::transport::door::{Admission, Entrance, NewChannel};
+use crate::transport::{EventSink, ListenRefused, OpenRefused, Traffic, TransportEvent};
 use crate::wire::codes::{DisconnectCode, OpenFailureReason};
-use crate::wire::open::OpenRequest;
+use crate::wire::open::{ListenRequest, OpenRequest};
 
 /// What a message costs on the wire beyond its payload; a round figure.
 const OVERHEAD: u64 = 32;
@@ -31,6 +32,10 @@ pub(crate) enum Inbound {
         reason: OpenFailureReason,
         description: String,
     },
+    /// The peer opens a channel.
+    Open(Box<Opening>),
+    /// The peer's answer to a global request.
+    Answered(ListenReply, ListenAnswer),
     Event {
         id: u32,
         msg: ChannelMsg,
@@ -61,6 +66,25 @@ pub(crate) struct Offer {
     pub(crate) tape: Arc<Tape>,
 }
 
+/// A channel that the peer opens.
+pub(crate) struct Opening {
+    pub(crate) request: OpenRequest,
+    pub(crate) window: u32,
+    pub(crate) max_packet: u32,
+    /// Told its number and what we send on it, or why it was refused.
+    pub(crate) told: oneshot::Sender<Result<(u32, Arc<Tape>), OpenFailureReason>>,
+}
+
+/// What we want the peer to listen on, or to listen on no more, until it has answered.
+pub(crate) struct Wanted {
+    pub(crate) request: ListenRequest,
+    pub(crate) on: bool,
+    pub(crate) answer: ListenReply,
+}
+
+pub(crate) type ListenAnswer = Result<Option<u32>, ListenRefused>;
+pub(crate) type ListenReply = oneshot::Sender<ListenAnswer>;
+
 pub(super) type OpenAnswer = oneshot::Sender<Result<(), OpenRefused>>;
 
 pub(super) struct Channel {
@@ -77,6 +101,7 @@ pub(super) struct Channel {
 pub(super) struct State {
     last_id: u32,
     offers: VecDeque<Offer>,
+    wanted: VecDeque<Wanted>,
     pub(super) channels: BTreeMap<u32, Channel>,
     inbound: VecDeque<Inbound>,
     /// Somebody is passing on what is inbound.
@@ -104,17 +129,19 @@ pub(crate) struct Wire {
     blocked: Notify,
     budget: Arc<ConnectionBudget>,
     events: EventSink,
+    entrance: Entrance,
 }
 
 impl Wire {
     /// Must be called within a tokio runtime, which it reads in.
-    pub(crate) fn new(budget: Arc<ConnectionBudget>, events: EventSink) -> Arc<Self> {
+    pub(crate) fn new(budget: Arc<ConnectionBudget>, events: EventSink, entrance: Entrance) -> Arc<Self> {
         let wire = Arc::new(Self {
             state: Mutex::default(),
             changed: Notify::new(),
             blocked: Notify::new(),
             budget,
             events,
+            entrance,
         });
         tokio::spawn(Arc::clone(&wire).read_when_open());
         wire
@@ -196,6 +223,8 @@ impl Wire {
                     let _ = answer.send(Err(OpenRefused::ByPeer { reason, description }));
                 }
             }
+            Inbound::Open(opening) => self.opened(*opening),
+            Inbound::Answered(answer, result) => drop(answer.send(result)),
             Inbound::Event { id, msg } => {
                 if let Some(port) = self.live(id) {
                     port.deliver(msg);
@@ -222,6 +251,52 @@ impl Wire {
             }
             Inbound::End(error) => self.end(error),
         }
+    }
+
+    /// What becomes of a channel that the peer opens, at once or later.
+    fn opened(self: &Arc<Self>, opening: Opening) {
+        match self.entrance.open(opening.request.clone()) {
+            Admission::Now(new) => self.take_in(opening, new),
+            Admission::Refused(reason) => drop(opening.told.send(Err(reason))),
+            Admission::Later(decision) => {
+                let wire = Arc::clone(self);
+                tokio::spawn(async move {
+                    tokio::select! {
+                        biased;
+                        _ = wire.until(|state| state.down.clone()) => {}
+                        decided = decision => match decided {
+                            Ok(new) => wire.take_in(opening, new),
+                            Err(reason) => drop(opening.told.send(Err(reason))),
+                        }
+                    }
+                });
+            }
+        }
+    }
+
+    fn take_in(self: &Arc<Self>, opening: Opening, NewChannel { port, .. }: NewChannel) {
+        let tape = Arc::new(Tape::default());
+        let mut state = self.lock();
+        if let Some(error) = state.down.clone() {
+            drop(state);
+            return port.lost(error);
+        }
+        state.last_id += 1;
+        let id = state.last_id;
+        let channel = Channel {
+            port: Arc::clone(&port),
+            opening: None,
+            tape: Arc::clone(&tape),
+            window: u64::from(opening.window),
+            max_packet: opening.max_packet,
+            we_closed: false,
+        };
+        state.channels.insert(id, channel);
+        state.count_out(0);
+        drop(state);
+        port.connect(Box::new(MemoryLink::new(Arc::clone(self), id)));
+        let _ = opening.told.send(Ok((id, tape)));
+        self.changed();
     }
 
     fn confirmed(self: &Arc<Self>, id: u32, window: u32, max_packet: u32) {
@@ -264,6 +339,7 @@ impl Wire {
             let error = state.verdict.clone().unwrap_or(error);
             state.down = Some(error.clone());
             state.inbound.clear();
+            state.wanted.clear();
             state.pings.clear();
             state.rekeys.clear();
             let channels = std::mem::take(&mut state.channels);
@@ -300,6 +376,17 @@ impl Wire {
         };
         state.channels.insert(id, channel);
         state.offers.push_back(Offer { id, request, tape });
+        drop(state);
+        self.changed();
+    }
+
+    /// A global request about listening. It is dropped, and with it the answer, when the connection is gone.
+    pub(super) fn want(&self, request: ListenRequest, on: bool, answer: ListenReply) {
+        let mut state = self.lock();
+        state.count_out(0);
+        if state.down.is_none() {
+            state.wanted.push_back(Wanted { request, on, answer });
+        }
         drop(state);
         self.changed();
     }
@@ -343,6 +430,11 @@ impl Wire {
     /// The next open that the peer has not looked at.
     pub(crate) async fn next_offer(&self) -> Offer {
         self.until(|state| state.offers.pop_front()).await
+    }
+
+    /// The next thing we want the peer to listen on, or no more.
+    pub(crate) async fn next_wanted(&self) -> Wanted {
+        self.until(|state| state.wanted.pop_front()).await
     }
 
     pub(crate) fn offers(&self) -> usize {

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -22,6 +22,7 @@ use crate::error::{ConnectionError, Phase};
 use crate::host_key::Prepared;
 use crate::observe::{Facts, PhaseEvent};
 use crate::port::budget::{ChannelBudget, ConnectionBudget, OutboundCredit};
+use crate::transport::door::Entrance;
 use crate::transport::login::login;
 use crate::transport::pump::{Pump, PumpConfig};
 use crate::transport::russh_common::{AlgorithmLists, CloseOnDrop, Ending, Taps};
@@ -42,6 +43,8 @@ pub(crate) struct Establish<'a, IO> {
     pub(crate) addresses: (Option<SocketAddr>, Option<SocketAddr>),
     pub(crate) phases: &'a watch::Sender<PhaseEvent>,
     pub(crate) events: EventSink,
+    /// Where the channels come in that the server opens.
+    pub(crate) entrance: Entrance,
 }
 
 /// An authenticated connection.
@@ -81,6 +84,9 @@ where
         given_up: CancellationToken::new(),
         ending: Ending::new(args.events),
         refusals: Refusals::default(),
+        entrance: args.entrance,
+        credit: Arc::clone(&credit),
+        barrier: OnceLock::new(),
     });
     let handler = ClientHandler { shared: Arc::clone(&shared), host_key: args.host_key, banner: args.banner };
 
@@ -130,8 +136,10 @@ where
         local_addr,
     };
     let handle = Arc::new(handle);
+    let barrier = Barrier::new(Arc::clone(&handle));
+    let _ = shared.barrier.set(Arc::downgrade(&barrier));
     let transport = Arc::new(RusshTransport {
-        barrier: Barrier::new(Arc::clone(&handle)),
+        barrier,
         handle,
         shared,
         budget: Arc::clone(&budget),

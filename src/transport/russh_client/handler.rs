@@ -1,6 +1,6 @@
 //! russh's callbacks. They only translate and pass on; none of them waits, but for the host key.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
 use russh::keys::PublicKeyOrCertificate;
@@ -10,13 +10,17 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::convert;
+use super::link::{Barrier, RusshLink};
 use crate::error::ConnectionError;
 use crate::host_key::{Accepted, HostKeyError, Prepared, PresentedKey};
 use crate::observe::Algorithms;
+use crate::port::budget::OutboundCredit;
 use crate::port::event::ChannelMsg;
 use crate::transport::TransportEvent;
-use crate::transport::russh_common::{Ending, Taps, convert as common};
+use crate::transport::door::{Admission, Entrance, NewChannel};
+use crate::transport::russh_common::{Ending, Outlet, Taps, convert as common, open_failure};
 use crate::wire::codes::{DataType, DisconnectCode, OpenFailureReason};
+use crate::wire::open::OpenRequest;
 use crate::wire::request::ExitSignal;
 
 /// What ends a russh session, with our own reasons kept.
@@ -52,6 +56,11 @@ pub(super) struct Shared {
     pub(super) given_up: CancellationToken,
     pub(super) ending: Ending,
     pub(super) refusals: Refusals,
+    /// Where the channels come in that the server opens.
+    pub(super) entrance: Entrance,
+    pub(super) credit: Arc<OutboundCredit>,
+    /// What every link needs; it is there once the session runs, and gone with the transport.
+    pub(super) barrier: OnceLock<Weak<Barrier>>,
 }
 
 /// The texts that came with refused opens. russh gives the opener the code alone, and the handler both.
@@ -111,6 +120,61 @@ impl Drop for ClientHandler {
     /// russh does not always say that a session has ended.
     fn drop(&mut self) {
         self.shared.down(ConnectionError::Lost("the session ended".into()));
+    }
+}
+
+/// Channels that the server opens.
+impl ClientHandler {
+    /// Takes a channel in, or says why not: at once, or when that is decided.
+    async fn opened(&self, channel: Channel<Msg>, request: OpenRequest, reply: ChannelOpenHandle) {
+        let arrival = Arrival { channel, shared: Arc::clone(&self.shared) };
+        match self.shared.entrance.open(request) {
+            Admission::Now(new) => arrival.settle(new, reply).await,
+            Admission::Refused(reason) => reply.reject(open_failure(reason)).await,
+            Admission::Later(decision) => {
+                tokio::spawn(async move {
+                    let decided = tokio::select! {
+                        biased;
+                        () = arrival.shared.taps.until_down() => return,
+                        decided = decision => decided,
+                    };
+                    match decided {
+                        Ok(new) => arrival.settle(new, reply).await,
+                        Err(reason) => reply.reject(open_failure(reason)).await,
+                    }
+                });
+            }
+        }
+    }
+
+    /// A channel type that clients do not take.
+    async fn turned_away(&self, reply: ChannelOpenHandle) {
+        self.shared.entrance.turn_away();
+        reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+    }
+}
+
+/// A channel on its way in.
+struct Arrival {
+    channel: Channel<Msg>,
+    shared: Arc<Shared>,
+}
+
+impl Arrival {
+    /// Confirms the channel. russh sends the confirmation before anything that is sent on the channel.
+    async fn settle(self, NewChannel { port, .. }: NewChannel, reply: ChannelOpenHandle) {
+        let Self { channel, shared } = self;
+        let id = channel.id();
+        let (read, half) = channel.split();
+        let barrier = shared.barrier.get().and_then(Weak::upgrade);
+        let adopted = barrier.and_then(|barrier| Some((barrier, shared.taps.adopt(id, &port, read, ())?)));
+        let Some((barrier, window)) = adopted else {
+            port.lost(ConnectionError::Lost("the session ended".into()));
+            return reply.reject(ChannelOpenFailure::ConnectFailed).await;
+        };
+        reply.accept().await;
+        let (credit, taps) = (Arc::clone(&shared.credit), Arc::clone(&shared.taps));
+        port.connect(Box::new(RusshLink { outlet: Outlet { half, window, credit }, taps, barrier }));
     }
 }
 
@@ -298,7 +362,7 @@ impl Handler for ClientHandler {
         }
     }
 
-    // A client accepts no channels. russh's own default is to accept every one; dropping `reply` refuses.
+    // russh's own default is to accept every channel. A client takes in what it has asked for.
 
     async fn server_channel_open_session(
         &mut self,
@@ -306,7 +370,7 @@ impl Handler for ClientHandler {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Fault> {
-        refuse(reply);
+        self.turned_away(reply).await;
         Ok(())
     }
 
@@ -320,7 +384,7 @@ impl Handler for ClientHandler {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Fault> {
-        refuse(reply);
+        self.turned_away(reply).await;
         Ok(())
     }
 
@@ -331,60 +395,70 @@ impl Handler for ClientHandler {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Fault> {
-        refuse(reply);
+        self.turned_away(reply).await;
         Ok(())
     }
 
     async fn server_channel_open_forwarded_tcpip(
         &mut self,
-        _channel: Channel<Msg>,
-        _address: &str,
-        _port: u32,
-        _originator: &str,
-        _originator_port: u32,
+        channel: Channel<Msg>,
+        address: &str,
+        port: u32,
+        originator: &str,
+        originator_port: u32,
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Fault> {
-        refuse(reply);
+        let Ok(port) = u16::try_from(port) else {
+            self.turned_away(reply).await;
+            return Ok(());
+        };
+        let request = OpenRequest::ForwardedTcpip {
+            address: address.to_owned(),
+            port,
+            originator_address: originator.to_owned(),
+            // Only told: a port that is none is no reason to refuse.
+            originator_port: u16::try_from(originator_port).unwrap_or(0),
+        };
+        self.opened(channel, request, reply).await;
         Ok(())
     }
 
     async fn server_channel_open_forwarded_streamlocal(
         &mut self,
-        _channel: Channel<Msg>,
-        _path: &str,
+        channel: Channel<Msg>,
+        path: &str,
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Fault> {
-        refuse(reply);
+        let request = OpenRequest::ForwardedStreamlocal { path: path.to_owned() };
+        self.opened(channel, request, reply).await;
         Ok(())
     }
 
     async fn server_channel_open_agent_forward(
         &mut self,
-        _channel: Channel<Msg>,
+        channel: Channel<Msg>,
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Fault> {
-        refuse(reply);
+        self.opened(channel, OpenRequest::AuthAgent, reply).await;
         Ok(())
     }
 
     async fn server_channel_open_x11(
         &mut self,
-        _channel: Channel<Msg>,
-        _originator: &str,
-        _originator_port: u32,
+        channel: Channel<Msg>,
+        originator: &str,
+        originator_port: u32,
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), Fault> {
-        refuse(reply);
+        let request = OpenRequest::X11 {
+            originator_address: originator.to_owned(),
+            originator_port: u16::try_from(originator_port).unwrap_or(0),
+        };
+        self.opened(channel, request, reply).await;
         Ok(())
     }
-}
-
-/// Dropping the handle makes russh answer SSH_OPEN_ADMINISTRATIVELY_PROHIBITED.
-fn refuse(reply: ChannelOpenHandle) {
-    tracing::debug!("refused a channel the server tried to open");
-    drop(reply);
 }

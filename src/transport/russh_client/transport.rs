@@ -15,9 +15,9 @@ use crate::port::budget::{ConnectionBudget, OutboundCredit};
 use crate::port::{LinkClosed, Port};
 use crate::transport::pump::{PumpControl, PumpStats};
 use crate::transport::russh_common::{Outlet, convert as common};
-use crate::transport::{OpenRefused, Traffic, Transport};
+use crate::transport::{ListenRefused, OpenRefused, Traffic, Transport};
 use crate::wire::codes::DisconnectCode;
-use crate::wire::open::OpenRequest;
+use crate::wire::open::{ListenRequest, OpenRequest};
 
 /// A russh client session and all that stands around it.
 pub(super) struct RusshTransport {
@@ -45,6 +45,10 @@ impl Transport for RusshTransport {
                     handle.channel_open_direct_tcpip(host, to, originator_host, from).await
                 }
                 OpenRequest::DirectStreamlocal { path } => handle.channel_open_direct_streamlocal(path).await,
+                other => {
+                    let what = format!("opening a {} channel from a client", other.channel_type());
+                    return Err(OpenRefused::Unsupported(what));
+                }
             };
             let channel = match opened {
                 Ok(channel) => channel,
@@ -63,6 +67,38 @@ impl Transport for RusshTransport {
             let taps = Arc::clone(&shared.taps);
             let outlet = Outlet { half, window, credit };
             port.connect(Box::new(RusshLink { outlet, taps, barrier }));
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn listen(&self, request: ListenRequest) -> BoxFuture<'static, Result<Option<u32>, ListenRefused>> {
+        let handle = Arc::clone(&self.handle);
+        async move {
+            match request {
+                ListenRequest::Tcpip { address, port } => {
+                    // russh says 0 when the server named no port.
+                    let chosen = handle.tcpip_forward(address, u32::from(port)).await?;
+                    Ok((chosen != 0).then_some(chosen))
+                }
+                ListenRequest::Streamlocal { path } => {
+                    handle.streamlocal_forward(path).await?;
+                    Ok(None)
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn unlisten(&self, request: ListenRequest) -> BoxFuture<'static, Result<(), ListenRefused>> {
+        let handle = Arc::clone(&self.handle);
+        async move {
+            match request {
+                ListenRequest::Tcpip { address, port } => {
+                    handle.cancel_tcpip_forward(address, u32::from(port)).await?;
+                }
+                ListenRequest::Streamlocal { path } => handle.cancel_streamlocal_forward(path).await?,
+            }
             Ok(())
         }
         .boxed()
@@ -122,5 +158,15 @@ impl Transport for RusshTransport {
 impl Drop for RusshTransport {
     fn drop(&mut self) {
         self.control.abort();
+    }
+}
+
+impl From<russh::Error> for ListenRefused {
+    fn from(error: russh::Error) -> Self {
+        match error {
+            russh::Error::RequestDenied => Self::ByPeer,
+            // The session is gone.
+            _ => Self::Lost,
+        }
     }
 }

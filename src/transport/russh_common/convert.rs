@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use russh::{Disconnect, Pty, Sig};
+use russh::{ChannelOpenFailure, Disconnect, Pty, Sig};
 
 use crate::error::ConnectionError;
 use crate::transport::pump::WriteStalled;
-use crate::wire::codes::DisconnectCode;
+use crate::wire::codes::{DisconnectCode, OpenFailureReason};
 use crate::wire::pty::TerminalModes;
 use crate::wire::signal::Signal;
 
@@ -75,5 +75,15 @@ pub(in crate::transport) const fn disconnect(code: DisconnectCode) -> Disconnect
         DisconnectCode::CONNECTION_LOST => Disconnect::ConnectionLost,
         DisconnectCode::TOO_MANY_CONNECTIONS => Disconnect::TooManyConnections,
         _ => Disconnect::ByApplication,
+    }
+}
+
+/// What a peer is told whose channel is refused.
+pub(in crate::transport) const fn open_failure(reason: OpenFailureReason) -> ChannelOpenFailure {
+    match reason {
+        OpenFailureReason::ConnectFailed => ChannelOpenFailure::ConnectFailed,
+        OpenFailureReason::UnknownChannelType => ChannelOpenFailure::UnknownChannelType,
+        OpenFailureReason::ResourceShortage => ChannelOpenFailure::ResourceShortage,
+        _ => ChannelOpenFailure::AdministrativelyProhibited,
     }
 }

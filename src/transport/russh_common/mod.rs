@@ -11,6 +11,7 @@ mod taps;
 pub(crate) use algorithms::AlgorithmLists;
 #[cfg(feature = "ssh-config")]
 pub(crate) use algorithms::{AlgorithmKind, known_algorithms};
+pub(in crate::transport) use convert::open_failure;
 pub(in crate::transport) use ending::Ending;
 pub(in crate::transport) use guard::CloseOnDrop;
 pub(in crate::transport) use outlet::Outlet;

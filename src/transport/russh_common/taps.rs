@@ -63,6 +63,8 @@ struct State<X> {
     granted: u64,
     /// How many of the channels were granted any.
     growing: usize,
+    /// How many opens of ours are under way. A server opens few channels; a client does not count.
+    expected: usize,
 }
 
 impl<X> State<X> {
@@ -86,7 +88,7 @@ pub(in crate::transport) struct Taps<X = ()> {
 impl<X> Taps<X> {
     /// `early` is charged for what arrives before its port; `window` is the session's `window_size`.
     pub(in crate::transport) fn new(early: Arc<ChannelBudget>, window: u32) -> Arc<Self> {
-        let state = State { entries: HashMap::new(), down: None, granted: 0, growing: 0 };
+        let state = State { entries: HashMap::new(), down: None, granted: 0, growing: 0, expected: 0 };
         Arc::new(Self { state: Mutex::new(state), early, window: u64::from(window), over: Notify::new() })
     }
 
@@ -326,8 +328,7 @@ impl<X> Taps<X> {
     }
 }
 
-/// What only a server needs.
-#[cfg(feature = "server")]
+/// Channels that the peer opens.
 impl<X> Taps<X> {
     /// A channel the peer opens, with its port from the start. Returns as [`Self::attach`].
     pub(in crate::transport) fn adopt(
@@ -359,6 +360,26 @@ impl<X> Taps<X> {
         state.entries.insert(id, entry);
         Some(window)
     }
+}
+
+/// What only a server needs.
+#[cfg(feature = "server")]
+impl<X> Taps<X> {
+    /// We are opening a channel: until the guard is dropped, a confirmation means something.
+    pub(in crate::transport) fn expect(&self) -> Expected<'_, X> {
+        self.lock().expected += 1;
+        Expected(self)
+    }
+
+    /// A channel was confirmed. Peers may also confirm what they have opened themselves, or what is over: nonsense, but
+    /// russh queues it.
+    pub(in crate::transport) fn confirmed_if_expected(&self, id: ChannelId)
+    where
+        X: Default,
+    {
+        let expected = self.lock().expected > 0;
+        if expected { self.confirmed(id) } else { self.drain(id) }
+    }
 
     /// Works on what the role keeps with a channel; `None` when the channel is over.
     pub(in crate::transport) fn with<T>(&self, id: ChannelId, work: impl FnOnce(&mut X) -> T) -> Option<T> {
@@ -381,6 +402,29 @@ impl<X> Taps<X> {
             state.growing += 1;
         }
         state.growing
+    }
+}
+
+/// See [`Taps::expect`].
+#[cfg(feature = "server")]
+#[derive(Debug)]
+pub(in crate::transport) struct Expected<'a, X>(&'a Taps<X>);
+
+#[cfg(feature = "server")]
+impl<X> Drop for Expected<'_, X> {
+    /// Channels that were confirmed and that nobody has opened are forgotten.
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.expected -= 1;
+        if state.expected > 0 {
+            return;
+        }
+        let early =
+            |(id, entry): (&ChannelId, &Entry<X>)| matches!(entry.tap, Tap::Early { .. }).then_some(*id);
+        let unclaimed: Vec<ChannelId> = state.entries.iter().filter_map(early).collect();
+        for id in unclaimed {
+            state.remove(id);
+        }
     }
 }
 

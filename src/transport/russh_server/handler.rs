@@ -19,11 +19,12 @@ use crate::config::Limits;
 use crate::error::ConnectionError;
 use crate::port::budget::OutboundCredit;
 use crate::port::event::ChannelMsg;
-use crate::transport::door::{Admission, Decision, Door, Gatekeeper, Guest, NewChannel, Proof, Verdict};
-use crate::transport::russh_common::{Ending, Outlet, Taps, convert};
+use crate::transport::door::{Admission, Decision, Door, Guest, NewChannel};
+use crate::transport::gate::{Gatekeeper, Proof, Verdict};
+use crate::transport::russh_common::{Ending, Outlet, Taps, convert, open_failure};
 use crate::wire::codes::{DataType, OpenFailureReason};
 use crate::wire::keys::Certificate;
-use crate::wire::open::OpenRequest;
+use crate::wire::open::{ListenRequest, OpenRequest};
 use crate::wire::pty::{PtyRequest, TerminalMode, TerminalModes, WindowSize};
 use crate::wire::request::X11Request;
 
@@ -251,7 +252,7 @@ impl Arrival {
         let Self { channel, handle, shared } = self;
         let id = channel.id();
         let (read, half) = channel.split();
-        let Some(window) = shared.taps.adopt(id, &port, read, Some(guest)) else {
+        let Some(window) = shared.taps.adopt(id, &port, read, guest) else {
             port.lost(ConnectionError::Lost("the session ended".into()));
             return reply.reject(ChannelOpenFailure::ConnectFailed).await;
         };
@@ -405,7 +406,6 @@ impl Handler for ServerHandler {
         Ok(())
     }
 
-    /// The peer confirms what it has opened itself: nonsense, but russh queues it.
     async fn channel_open_confirmation(
         &mut self,
         channel: ChannelId,
@@ -413,7 +413,7 @@ impl Handler for ServerHandler {
         _window_size: u32,
         _session: &mut Session,
     ) -> Result<(), Self::Error> {
-        self.shared.taps.drain(channel);
+        self.shared.taps.confirmed_if_expected(channel);
         Ok(())
     }
 
@@ -518,15 +518,71 @@ impl Handler for ServerHandler {
         self.request(channel, ChannelMsg::Subsystem { want_reply: true, name: name.to_owned() }, session)
     }
 
-    /// russh answers with what is returned.
+    /// russh answers with what is returned, at once: who gets the request as an event has said yes by taking it.
     async fn agent_request(
         &mut self,
         channel: ChannelId,
         _session: &mut Session,
     ) -> Result<bool, Self::Error> {
-        self.may_ask();
-        self.shared.taps.drain(channel);
-        Ok(false)
+        let request = ChannelMsg::AuthAgent { want_reply: false };
+        let may = self.may_ask();
+        let decision = if may { self.ask(channel, |guest| guest.request(request)) } else { None };
+        let taps = &self.shared.taps;
+        Ok(match decision {
+            Some(Decision::Deliver { before, request }) => {
+                for event in before {
+                    taps.event(channel, event);
+                }
+                taps.event(channel, request)
+            }
+            Some(Decision::Answer(yes)) => {
+                taps.drain(channel);
+                yes
+            }
+            // A decision that takes its time comes too late.
+            Some(Decision::Later(_)) | None => {
+                taps.drain(channel);
+                false
+            }
+        })
+    }
+
+    /// The session handles nothing else until this is decided: russh keeps one answer to global requests.
+    async fn tcpip_forward(
+        &mut self,
+        address: &str,
+        port: &mut u32,
+        _session: &mut Session,
+    ) -> Result<bool, Self::Error> {
+        let (Some(door), Ok(asked)) = (&mut self.door, u16::try_from(*port)) else { return Ok(false) };
+        let request = ListenRequest::Tcpip { address: address.to_owned(), port: asked };
+        let bound = door.listen(request).await;
+        *port = bound.map_or(*port, u32::from);
+        Ok(bound.is_some())
+    }
+
+    async fn cancel_tcpip_forward(
+        &mut self,
+        address: &str,
+        port: u32,
+        _session: &mut Session,
+    ) -> Result<bool, Self::Error> {
+        let (Some(door), Ok(port)) = (&mut self.door, u16::try_from(port)) else { return Ok(false) };
+        Ok(door.unlisten(ListenRequest::Tcpip { address: address.to_owned(), port }))
+    }
+
+    async fn streamlocal_forward(&mut self, path: &str, _session: &mut Session) -> Result<bool, Self::Error> {
+        let Some(door) = &mut self.door else { return Ok(false) };
+        Ok(door.listen(ListenRequest::Streamlocal { path: path.to_owned() }).await.is_some())
+    }
+
+    async fn cancel_streamlocal_forward(
+        &mut self,
+        path: &str,
+        _session: &mut Session,
+    ) -> Result<bool, Self::Error> {
+        let Some(door) = &mut self.door else { return Ok(false) };
+        Ok(door.unlisten(ListenRequest::Streamlocal { path: path.to_owned() }))
     }
 
     async fn x11_request(
@@ -577,13 +633,4 @@ fn terminal_modes(modes: &[(Pty, u32)]) -> TerminalModes {
         }
     }
     found
-}
-
-fn open_failure(reason: OpenFailureReason) -> ChannelOpenFailure {
-    match reason {
-        OpenFailureReason::ConnectFailed => ChannelOpenFailure::ConnectFailed,
-        OpenFailureReason::UnknownChannelType => ChannelOpenFailure::UnknownChannelType,
-        OpenFailureReason::ResourceShortage => ChannelOpenFailure::ResourceShortage,
-        _ => ChannelOpenFailure::AdministrativelyProhibited,
-    }
 }

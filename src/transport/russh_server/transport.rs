@@ -7,14 +7,15 @@ use futures::future::BoxFuture;
 use russh::server::Handle;
 
 use super::handler::Shared;
+use super::link::ServerLink;
 use crate::error::ConnectionError;
 use crate::observe::Used;
 use crate::port::{LinkClosed, Port};
 use crate::transport::pump::{PumpControl, PumpStats};
-use crate::transport::russh_common::convert;
-use crate::transport::{OpenRefused, Traffic, Transport};
-use crate::wire::codes::DisconnectCode;
-use crate::wire::open::OpenRequest;
+use crate::transport::russh_common::{Outlet, convert};
+use crate::transport::{ListenRefused, OpenRefused, Traffic, Transport};
+use crate::wire::codes::{DisconnectCode, OpenFailureReason};
+use crate::wire::open::{ListenRequest, OpenRequest};
 
 /// A russh server session and all that stands around it.
 pub(super) struct ServerTransport {
@@ -25,10 +26,60 @@ pub(super) struct ServerTransport {
 }
 
 impl Transport for ServerTransport {
-    /// A client accepts only channels it has asked for, by forwarding.
-    fn open(&self, request: OpenRequest, _port: Arc<Port>) -> BoxFuture<'static, Result<(), OpenRefused>> {
-        let what = format!("opening a {} channel from a server", request.channel_type());
-        futures::future::ready(Err(OpenRefused::Unsupported(what))).boxed()
+    /// A client accepts only channels it has asked for, by forwarding. russh shows no text that comes with a refusal.
+    fn open(&self, request: OpenRequest, port: Arc<Port>) -> BoxFuture<'static, Result<(), OpenRefused>> {
+        let handle = self.handle.clone();
+        let shared = Arc::clone(&self.shared);
+        async move {
+            let _expected = shared.taps.expect();
+            let opened = match request {
+                OpenRequest::ForwardedTcpip { address, port, originator_address, originator_port } => {
+                    let (at, from) = (u32::from(port), u32::from(originator_port));
+                    handle.channel_open_forwarded_tcpip(address, at, originator_address, from).await
+                }
+                OpenRequest::ForwardedStreamlocal { path } => {
+                    handle.channel_open_forwarded_streamlocal(path).await
+                }
+                OpenRequest::AuthAgent => handle.channel_open_agent().await,
+                OpenRequest::X11 { originator_address, originator_port } => {
+                    handle.channel_open_x11(originator_address, u32::from(originator_port)).await
+                }
+                other => {
+                    let what = format!("opening a {} channel from a server", other.channel_type());
+                    return Err(OpenRefused::Unsupported(what));
+                }
+            };
+            let channel = match opened {
+                Ok(channel) => channel,
+                Err(russh::Error::ChannelOpenFailure(reason)) => {
+                    let reason = OpenFailureReason::from_code(reason.code());
+                    return Err(OpenRefused::ByPeer { reason, description: String::new() });
+                }
+                Err(_) => return Err(OpenRefused::Lost),
+            };
+            let id = channel.id();
+            let (read, half) = channel.split();
+            let Some(window) = shared.taps.attach(id, &port, read) else {
+                return Err(OpenRefused::Lost);
+            };
+            port.connect(Box::new(ServerLink {
+                outlet: Outlet { half, window, credit: Arc::clone(&shared.credit) },
+                handle,
+                taps: Arc::clone(&shared.taps),
+                replies: Arc::clone(&shared.replies),
+            }));
+            Ok(())
+        }
+        .boxed()
+    }
+
+    /// Only clients ask for that.
+    fn listen(&self, _request: ListenRequest) -> BoxFuture<'static, Result<Option<u32>, ListenRefused>> {
+        futures::future::ready(Err(ListenRefused::Unsupported)).boxed()
+    }
+
+    fn unlisten(&self, _request: ListenRequest) -> BoxFuture<'static, Result<(), ListenRefused>> {
+        futures::future::ready(Err(ListenRefused::Unsupported)).boxed()
     }
 
     /// russh sends no question of a server's by itself. To cancel a forwarding that does not exist is a global request

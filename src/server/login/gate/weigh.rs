@@ -11,7 +11,7 @@ use crate::server::login::decision::{LoginDecision, LoginRefusal};
 use crate::server::login::interview::{Conversation, InterviewStep};
 use crate::server::login::keys::{Offer, is_sha1};
 use crate::server::login::logins::Decide;
-use crate::transport::door::{Proof, Questions};
+use crate::transport::gate::{Proof, Questions};
 use crate::wire::keys::{Algorithm, KeyData};
 
 /// What a proof came to.

@@ -2,14 +2,14 @@
 
 use tokio::time::Instant;
 
-use crate::server::session_limits::Rate;
+use crate::config::Rate;
 
 /// How much more than allowed ends the connection.
 const FLOOD: f64 = 10.0;
 
 /// What to do about one more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// It is within the rate.
     Fine,
     /// It is refused.
@@ -20,14 +20,14 @@ pub(super) enum Verdict {
 
 /// One kind of event of one peer.
 #[derive(Debug)]
-pub(super) struct Meter {
+pub(crate) struct Meter {
     allowed: Bucket,
     /// Ten times as wide.
     endured: Bucket,
 }
 
 impl Meter {
-    pub(super) fn new(rate: Rate) -> Self {
+    pub(crate) fn new(rate: Rate) -> Self {
         let (per_second, burst) = (f64::from(rate.per_second()), f64::from(rate.burst()));
         Self {
             allowed: Bucket::new(per_second, burst),
@@ -36,7 +36,7 @@ impl Meter {
     }
 
     /// Counts one more.
-    pub(super) fn one_more(&mut self) -> Verdict {
+    pub(crate) fn one_more(&mut self) -> Verdict {
         let now = Instant::now();
         match (self.endured.take(now), self.allowed.take(now)) {
             (false, _) => Verdict::Flood,

@@ -3,31 +3,38 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The places for channels on one connection.
-pub(in crate::server) struct Slots {
+/// The places for channels on one connection. Clones share them.
+#[derive(Debug, Clone)]
+pub(crate) struct Slots {
     used: Arc<AtomicUsize>,
     limit: usize,
 }
 
 /// One place, until dropped; or two: of a session, and of any channel.
-pub(super) struct Slot {
+#[derive(Debug)]
+pub(crate) struct Slot {
     used: Arc<AtomicUsize>,
     also: Option<Box<Self>>,
 }
 
 impl Slot {
-    pub(super) fn and(mut self, other: Self) -> Self {
+    #[cfg(feature = "server")]
+    pub(crate) fn and(mut self, other: Self) -> Self {
         self.also = Some(Box::new(other));
         self
     }
 }
 
 impl Slots {
-    pub(in crate::server) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self { used: Arc::default(), limit }
     }
 
-    pub(super) fn take(&self) -> Option<Slot> {
+    pub(crate) const fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub(crate) fn take(&self) -> Option<Slot> {
         if self.used.fetch_add(1, Ordering::AcqRel) >= self.limit {
             self.used.fetch_sub(1, Ordering::AcqRel);
             return None;
