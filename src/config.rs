@@ -333,6 +333,11 @@ pub enum SlowConsumer {
     Pause,
     /// The channel is ended as soon as it holds more than its receive budget.
     Fail,
+    /// As `Pause`, but when reading has stopped, and the channel is not alone on its connection, it is ended with
+    /// `Stalled` as soon as its consumer has taken nothing for so long: at once, if that time has passed already. Of
+    /// several, those that hold most go first, and only as many as it takes for reading to go on. For channels whose
+    /// siblings matter more than they do, like the connections of a [forward](crate::forward).
+    Yield(Duration),
     /// The channel has a connection of its own, to the same target with the same authentication: it can
     /// neither disturb nor be disturbed.
     Isolate,

@@ -60,6 +60,7 @@ mod connect_error;
 pub mod dial;
 pub mod error;
 pub mod fan_out;
+pub mod forward;
 pub mod host_key;
 pub mod managed;
 pub mod observe;
@@ -83,6 +84,7 @@ mod handle;
 #[cfg(feature = "server")]
 pub mod hardening;
 mod incoming;
+mod listen;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 #[cfg(not(feature = "metrics"))]

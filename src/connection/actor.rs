@@ -321,9 +321,13 @@ impl State {
     fn port(&mut self, myself: &ActorRef<ConnectionMsg>, options: &ChannelOptions) -> Arc<Port> {
         let key = self.args.keys.next();
         let myself = myself.clone();
+        let budget = ChannelBudget::new(Arc::clone(&self.args.budget), options.receive_budget);
+        if let SlowConsumer::Yield(patience) = options.slow_consumer {
+            budget.yields_after(patience);
+        }
         Port::new(PortSetup {
             key,
-            budget: ChannelBudget::new(Arc::clone(&self.args.budget), options.receive_budget),
+            budget,
             high_water: options.high_water,
             fail_over_budget: options.slow_consumer == SlowConsumer::Fail,
             close_timeout: self.args.timeouts.close,

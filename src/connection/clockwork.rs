@@ -1,5 +1,6 @@
 //! What the connection actor does when its clocks tell: one timer, and what is looked at when it rings.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{ActorCell, ActorRef};
@@ -215,6 +216,7 @@ impl State {
         let before = std::mem::replace(&mut self.pauses_seen, pauses);
         let went_on = pauses != before;
         self.blame(pauses.saturating_sub(before));
+        let yields_at = self.have_yield(now);
         let moves = went_on && self.table.len() == 1;
         let part = (self.args.budget.low_mark() / self.table.len().max(1)).max(1);
         for entry in self.table.iter_mut() {
@@ -234,6 +236,39 @@ impl State {
                 entry.port.abort(CloseReason::Stalled { held, after: timeout });
             }
         }
-        Some(after(now, timeout / STALL_TICKS))
+        let next = after(now, timeout / STALL_TICKS);
+        Some(yields_at.map_or(next, |at| at.min(next)))
+    }
+
+    /// Ends channels that are to make way for their siblings, and whose consumers take nothing: while reading is
+    /// stopped, those that hold most first. Says when to look again, if one of them may be next.
+    fn have_yield(&mut self, now: Instant) -> Option<Instant> {
+        let budget = Arc::clone(&self.args.budget);
+        let part = (budget.low_mark() / self.table.len().max(1)).max(1);
+        let mut candidates = Vec::new();
+        if self.table.len() > 1 && budget.shut_since().is_some() {
+            for entry in self.table.iter_mut() {
+                let account = entry.port.inbox.budget();
+                if let Some(at) = account.patience_ends()
+                    && account.held() >= account.budget().min(part)
+                {
+                    candidates.push((account.held(), at, Arc::clone(&entry.port)));
+                }
+            }
+        }
+        candidates.sort_by_key(|(held, ..)| std::cmp::Reverse(*held));
+        let mut next: Option<Instant> = None;
+        for (held, at, port) in candidates {
+            if at > now {
+                next = Some(next.map_or(at, |next| next.min(at)));
+            } else if budget.is_shut() {
+                tracing::warn!(channel = %port.key(), held, "ending a channel that takes nothing, for its siblings");
+                self.counters.stalled += 1;
+                self.args.gauges.stall();
+                let after = port.inbox.budget().patience().unwrap_or_default();
+                port.abort(CloseReason::Stalled { held, after });
+            }
+        }
+        next.filter(|_| budget.is_shut())
     }
 }

@@ -37,9 +37,13 @@ impl Intake {
     pub(crate) fn port(&self) -> Arc<Port> {
         let key = self.keys.next();
         let actor = self.actor.clone();
+        let budget = ChannelBudget::new(Arc::clone(&self.budget), self.options.receive_budget);
+        if let SlowConsumer::Yield(patience) = self.options.slow_consumer {
+            budget.yields_after(patience);
+        }
         Port::new(PortSetup {
             key,
-            budget: ChannelBudget::new(Arc::clone(&self.budget), self.options.receive_budget),
+            budget,
             high_water: self.options.high_water,
             fail_over_budget: self.options.slow_consumer == SlowConsumer::Fail,
             close_timeout: self.close_timeout,

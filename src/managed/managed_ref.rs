@@ -10,6 +10,8 @@ use tokio::sync::watch;
 use super::address::Address;
 use super::berth::Berth;
 use super::error::NotConnected;
+use super::ground::Ground;
+use super::grounds::Grounds;
 use super::keeper::{self, Order};
 use super::spec::ManagedSpec;
 use super::state::{ManagedInfo, ManagedState};
@@ -17,6 +19,7 @@ use crate::behaviour::ClientChannel;
 use crate::client::Client;
 use crate::connect_error::ConnectError;
 use crate::error::OpenError;
+use crate::forward::{self, Forward, ForwardError, ForwardHandle};
 use crate::handle::ConnectionRef;
 use crate::handle::route::{Route, Way};
 use crate::observe::Watched;
@@ -85,7 +88,7 @@ impl ManagedRef {
             .unwrap_or_else(|_| Err(NotConnected::Deadline { after: limit, state: self.state() }))
     }
 
-    async fn comes_up(&self) -> Result<ConnectionRef, NotConnected> {
+    pub(super) async fn comes_up(&self) -> Result<ConnectionRef, NotConnected> {
         let mut states = self.states();
         loop {
             let state = states.borrow_and_update().clone();
@@ -145,6 +148,20 @@ impl ManagedRef {
     /// Its supervised channels, for those who look.
     pub(super) fn watched(&self) -> Vec<Arc<dyn Watched>> {
         self.address.grounds.watched.all()
+    }
+
+    /// As [`ConnectionRef::forward`], but the forward outlives its connection: see [`forward`](crate::forward). Returns
+    /// at once, whether there is a connection or not.
+    ///
+    /// # Errors
+    /// A wrong value, with the way out; nobody can listen there.
+    pub async fn forward(&self, forward: Forward) -> Result<ForwardHandle, ForwardError> {
+        forward::start(forward, Arc::new(Ground::new(self.clone()))).await
+    }
+
+    /// Where it lists what it carries.
+    pub(super) fn grounds(&self) -> &Arc<Grounds> {
+        &self.address.grounds
     }
 
     pub(crate) fn route(&self) -> Route {

@@ -58,6 +58,7 @@ mod address;
 mod berth;
 mod course;
 mod error;
+mod ground;
 mod grounds;
 mod keeper;
 mod look;

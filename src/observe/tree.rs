@@ -26,6 +26,8 @@ pub enum NodeKind {
     Connection,
     /// A supervised channel: it outlives its incarnations.
     Supervised,
+    /// A forward: it outlives the connections that it passes on.
+    Forward,
     /// A channel.
     Channel,
 }
@@ -40,6 +42,7 @@ impl fmt::Display for NodeKind {
             Self::Managed => "managed connection",
             Self::Connection => "connection",
             Self::Supervised => "supervised channel",
+            Self::Forward => "forward",
             Self::Channel => "channel",
         })
     }

@@ -17,7 +17,7 @@
 use std::fmt;
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -251,6 +251,28 @@ pub(crate) struct ChannelBudget {
     budget: usize,
     /// Bytes charged here, and [`WRITTEN_OFF`].
     held: AtomicUsize,
+    idle: OnceLock<Idle>,
+}
+
+/// Since when a channel holds bytes and gives none back.
+#[derive(Debug)]
+struct Idle {
+    patience: Duration,
+    epoch: Instant,
+    /// Milliseconds after the epoch.
+    since: AtomicU64,
+}
+
+impl Idle {
+    fn begins_anew(&self) {
+        let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.since.store(now, Ordering::Relaxed);
+    }
+
+    fn since(&self) -> Instant {
+        let after = Duration::from_millis(self.since.load(Ordering::Relaxed));
+        self.epoch.checked_add(after).unwrap_or(self.epoch)
+    }
 }
 
 /// Set in [`ChannelBudget::held`] once the channel's bytes count no more against the connection.
@@ -260,7 +282,24 @@ impl ChannelBudget {
     /// An empty account under `connection`. `budget` is in bytes; it is a mark to ask about
     /// ([`is_over`](Self::is_over)), nothing is refused here.
     pub(crate) fn new(connection: Arc<ConnectionBudget>, budget: usize) -> Arc<Self> {
-        Arc::new(Self { connection, budget, held: AtomicUsize::new(0) })
+        Arc::new(Self { connection, budget, held: AtomicUsize::new(0), idle: OnceLock::new() })
+    }
+
+    /// From now on account is kept of how long its consumer takes nothing. Only the first patience counts.
+    pub(crate) fn yields_after(&self, patience: Duration) {
+        let now = Instant::now();
+        let _ = self.idle.set(Idle { patience, epoch: now, since: AtomicU64::new(0) });
+    }
+
+    /// When the patience with its consumer is over, if it takes nothing until then. `None` if it has all it likes.
+    pub(crate) fn patience_ends(&self) -> Option<Instant> {
+        let idle = self.idle.get()?;
+        idle.since().checked_add(idle.patience)
+    }
+
+    /// The patience with its consumer.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        self.idle.get().map(|idle| idle.patience)
     }
 
     /// Charges one event of `payload` bytes, plus [`PER_EVENT_OVERHEAD`], to channel and connection.
@@ -303,14 +342,23 @@ impl ChannelBudget {
     /// The connection first, so that it never counts less than its channels hold.
     fn take(&self, bytes: usize) {
         self.connection.add(bytes);
-        if self.held.fetch_add(bytes, Ordering::AcqRel) & WRITTEN_OFF != 0 {
+        let before = self.held.fetch_add(bytes, Ordering::AcqRel);
+        if before & WRITTEN_OFF != 0 {
             self.connection.sub(bytes);
+        }
+        if before == 0
+            && let Some(idle) = self.idle.get()
+        {
+            idle.begins_anew();
         }
     }
 
     fn give_back(&self, bytes: usize) {
         if self.held.fetch_sub(bytes, Ordering::AcqRel) & WRITTEN_OFF == 0 {
             self.connection.sub(bytes);
+        }
+        if let Some(idle) = self.idle.get() {
+            idle.begins_anew();
         }
     }
 }

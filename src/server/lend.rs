@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::ActorRef;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 
@@ -26,6 +25,7 @@ use super::request::{NewSession, X11Session};
 use crate::channel::open::open_towards_client;
 use crate::config::ChannelOptions;
 use crate::handle::msg::ConnectionMsg;
+use crate::session::Socket;
 use crate::wire::open::OpenRequest;
 use crate::wire::request::X11Request;
 
@@ -104,19 +104,12 @@ pub(super) struct Lender {
 impl Lender {
     /// Opens a channel for a connection that somebody has made, and passes bytes on. If the client refuses, or there is no
     /// room for another channel, the connection is closed.
-    fn open(
-        &self,
-        request: OpenRequest,
-        from: impl AsyncRead + Send + Unpin + 'static,
-        to: impl AsyncWrite + Send + Unpin + 'static,
-        place: OwnedSemaphorePermit,
-    ) {
+    fn open(&self, request: OpenRequest, socket: impl Socket + 'static, place: OwnedSemaphorePermit) {
         let (actor, options) = (self.actor.clone(), self.options.clone());
         // Its end is the answer, or that of the connection; there are as many as there are places.
         tokio::spawn(async move {
             let kind = request.channel_type();
-            if let Err(error) = open_towards_client(&actor, request, options, relay((from, to), place)).await
-            {
+            if let Err(error) = open_towards_client(&actor, request, options, relay(socket, place)).await {
                 tracing::info!(%error, kind, "a connection to what the client lends is closed");
             }
         });

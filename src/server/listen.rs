@@ -8,11 +8,11 @@ use socket2::{Domain, Protocol, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use super::accept::Listen;
 use super::house::House;
 use super::session::Addresses;
+use crate::listen::Listen;
 #[cfg(unix)]
-use super::unix::UnixSocket;
+use crate::listen::UnixSocket;
 
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 1024;

@@ -13,17 +13,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
-use super::accept::{Acceptor, Listen};
 use super::door::{Login, Reception};
 use super::forward;
 use super::request::{StreamlocalForward, TcpipForward};
 use super::router::Listens;
 use super::session_limits::SessionLimits;
-#[cfg(unix)]
-use super::unix::UnixSocket;
 use crate::behaviour::ServerChannel;
 use crate::channel::open::open_towards_client;
 use crate::error::Phase;
+#[cfg(unix)]
+use crate::listen::UnixSocket;
+use crate::listen::{Acceptor, Listen};
 use crate::transport::door::{Slot, Slots};
 use crate::wire::open::{ListenRequest, OpenRequest};
 
@@ -150,7 +150,7 @@ impl Room {
                         originator_port: from.map_or(0, |from| from.port()),
                     };
                     forward::at_once(&stream);
-                    room.open(request, forward::relay(stream.into_split(), permit));
+                    room.open(request, forward::relay(stream, permit));
                 };
                 room.serve(Tcp(socket), accepted).await;
             });
@@ -185,7 +185,7 @@ impl Room {
         tasks.spawn(async move {
             let accepted = |permit, stream: tokio::net::UnixStream| {
                 let request = OpenRequest::ForwardedStreamlocal { path: path.clone() };
-                self.open(request, forward::relay(stream.into_split(), permit));
+                self.open(request, forward::relay(stream, permit));
             };
             self.serve(socket, accepted).await;
         });

@@ -3,7 +3,6 @@
 //! The connection and channel actors are the client's. What is the daemon's own: who may enter ([`DaemonConfig`]),
 //! what runs on a channel ([`Router`]), the acceptors and their supervisor, and the caps on connections.
 
-mod accept;
 mod caps;
 mod config;
 mod daemon;
@@ -29,8 +28,6 @@ mod source;
 mod tally;
 mod tree;
 mod turn_away;
-#[cfg(unix)]
-mod unix;
 
 pub use config::DaemonConfig;
 pub use daemon::{Daemon, DaemonRef};

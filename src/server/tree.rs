@@ -10,11 +10,11 @@ use std::time::Duration;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SpawnErr, SupervisionEvent};
 use tokio::time::Instant;
 
-use super::accept::Acceptor;
 use super::house::House;
 use super::listen::Socket;
 use super::tally::count;
 use crate::error::ConfigError;
+use crate::listen::Acceptor;
 use crate::supervision::{Backoff, Decision, RestartBook, RestartPolicy};
 
 /// The pauses before an acceptor is restarted.

@@ -142,9 +142,7 @@ impl ConnectionRef {
         request: OpenRequest,
         options: ChannelOptions,
     ) -> Result<ChannelStream, CommandError> {
-        let mut command = Command::on(Route::from(self), Program::Nothing).options(options);
-        command.open = request;
-        command.stream().await
+        Route::from(self).open_stream(request, options).await
     }
 }
 
@@ -156,6 +154,17 @@ impl Route {
 
     pub(crate) fn exec(self, line: impl AsRef<[u8]>) -> Command {
         Command::on(self, Program::Line(Arguments::raw(line)))
+    }
+
+    /// As [`ConnectionRef::open_stream`].
+    pub(crate) async fn open_stream(
+        self,
+        request: OpenRequest,
+        options: ChannelOptions,
+    ) -> Result<ChannelStream, CommandError> {
+        let mut command = Command::on(self, Program::Nothing).options(options);
+        command.open = request;
+        command.stream().await
     }
 
     pub(crate) fn shell(self) -> Command {

@@ -28,6 +28,7 @@ mod pipe;
 mod process;
 mod quote;
 mod records;
+mod relay;
 mod run;
 #[cfg(feature = "server")]
 mod served;
@@ -43,6 +44,7 @@ pub use outlet::ChildStdin;
 pub use output::Output;
 pub use pipe::{ChildStderr, ChildStdout};
 pub use records::{RecordCodec, RecordLength};
+pub(crate) use relay::{Parted, Passed, Socket};
 #[cfg(feature = "server")]
 pub(crate) use served::Served;
 #[cfg(feature = "server")]

@@ -3,7 +3,7 @@
 //! Owns what the reader has taken from the stream and not consumed; the stream itself is in [`Shared`].
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -30,7 +30,7 @@ impl<A> Inlet<A> {
     }
 
     /// Waits for bytes to be there; false at the end.
-    fn poll_ahead(&mut self, cx: &Context<'_>) -> Poll<io::Result<bool>> {
+    pub(super) fn poll_ahead(&mut self, cx: &Context<'_>) -> Poll<io::Result<bool>> {
         while self.chunks.front().is_some_and(|chunk| chunk.data.is_empty()) {
             self.chunks.pop_front();
         }
@@ -78,11 +78,31 @@ impl<A> Inlet<A> {
         }
     }
 
+    /// What is there, as far as it fits, for one write of all of it.
+    pub(super) fn slices<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
+        let chunks = self.chunks.iter().filter(|chunk| !chunk.data.is_empty());
+        into.iter_mut().zip(chunks).map(|(slice, chunk)| *slice = IoSlice::new(&chunk.data)).count()
+    }
+
+    /// As [`consume`](Self::consume), over as many chunks as it takes.
+    pub(super) fn consume_across(&mut self, mut bytes: usize) {
+        while bytes > 0
+            && let Some(chunk) = self.chunks.front()
+        {
+            let here = chunk.data.len().min(bytes);
+            if here == 0 {
+                self.chunks.pop_front();
+                continue;
+            }
+            bytes -= here;
+            self.consume(here);
+        }
+    }
+
     pub(super) fn lost(&self) -> u64 {
         self.shared.lost(self.which)
     }
 
-    #[cfg(feature = "server")]
     pub(super) const fn shared(&self) -> &Arc<Shared<A>> {
         &self.shared
     }

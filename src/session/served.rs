@@ -21,6 +21,7 @@ use tokio_util::codec::{Framed, LinesCodec};
 use super::lane::{Chunk, Fate, Lane};
 use super::outlet::{Outlet, async_write};
 use super::pipe::{Inlet, async_read};
+use super::relay::{Ends, Parted, Passed, Socket};
 use super::shared::{Shared, Which};
 use crate::error::{BoxError, CloseReason, RequestError, SendError};
 use crate::wire::codes::DataType;
@@ -99,10 +100,9 @@ impl ServerStream {
         self.outlet.send(data.into()).await
     }
 
-    /// Resolves when the channel is over, and nothing can be sent any more. One at a time.
-    pub(crate) fn over(&self) -> impl Future<Output = ()> + Send + use<> {
-        let shared = Arc::clone(self.inlet.shared());
-        std::future::poll_fn(move |cx| shared.poll_over(cx))
+    /// Joins it with a socket: see [`relay`](super::relay).
+    pub(crate) async fn join(self, socket: &impl Socket, early: Bytes, passed: &Passed) -> Parted {
+        Ends { inlet: self.inlet, outlet: self.outlet }.join(socket, early, passed).await
     }
 
     /// Two halves that can be used and dropped apart.

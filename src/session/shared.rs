@@ -164,7 +164,6 @@ impl<A> Shared<A> {
     }
 
     /// How many bytes readers have consumed in all.
-    #[cfg(feature = "server")]
     pub(super) fn consumed(&self) -> u64 {
         self.consumed.load(Ordering::Relaxed)
     }
@@ -212,6 +211,17 @@ impl<A> Shared<A> {
         drop(state);
         drop(given_back);
         answer
+    }
+
+    /// Whether the peer has said that nothing more comes (SSH_MSG_CHANNEL_EOF), and not only closed the channel.
+    pub(super) fn has_eof(&self) -> bool {
+        self.lock().eof
+    }
+
+    /// The channel was ended on this side: nobody waits for what had arrived.
+    pub(super) fn was_ended_here(&self) -> bool {
+        let state = self.lock();
+        !matches!(&state.end, None | Some(CloseReason::Peer | CloseReason::Connection(_)))
     }
 
     /// A reader has consumed so many bytes.

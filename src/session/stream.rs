@@ -15,6 +15,7 @@ use super::lane::{Fate, Lane};
 use super::outlet::{Outlet, async_write};
 use super::pipe::{ChildStderr, Inlet, async_read};
 use super::process::Process;
+use super::relay::{Ends, Parted, Passed, Socket};
 use super::shared::{Shared, Which};
 use crate::error::SendError;
 use crate::wire::request::ExitStatus;
@@ -115,6 +116,15 @@ impl ChannelStream {
         let Self { outlet, inlet, stderr, owner } = self;
         drop((outlet, inlet, stderr));
         owner.status().await
+    }
+
+    /// Joins it with a socket: see [`relay`](super::relay).
+    pub(crate) async fn join(self, socket: &impl Socket, early: Bytes, passed: &Passed) -> Parted {
+        let Self { outlet, inlet, stderr, owner } = self;
+        drop(stderr);
+        let parted = Ends { inlet, outlet }.join(socket, early, passed).await;
+        drop(owner);
+        parted
     }
 
     /// Two halves that can be used and dropped apart. Dropping the writing half sends eof; the channel is closed when

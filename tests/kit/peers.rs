@@ -30,6 +30,8 @@ pub(crate) enum Peer {
     Dante,
     /// `tinyproxy`.
     Tinyproxy,
+    /// `curl`.
+    Curl,
     /// An account with a password, that only this test's server sees: takes root and a mount namespace.
     Account,
 }
@@ -48,6 +50,7 @@ impl Peer {
             Self::Xvfb => (&["Xvfb", "xauth", "xdpyinfo", "xprop"], "xvfb, xauth and x11-utils"),
             Self::Dante => (&["danted"], "dante-server"),
             Self::Tinyproxy => (&["tinyproxy"], "tinyproxy"),
+            Self::Curl => (&["curl"], "curl"),
             Self::Account => (&["unshare", "mount", "openssl"], "util-linux, mount and openssl"),
         }
     }

@@ -17,7 +17,7 @@ mod source;
 use source::{Source, is_part};
 
 /// Every top-level module and its tier.
-const TIERS: [(&str, u8); 33] = [
+const TIERS: [(&str, u8); 34] = [
     ("wire", 0),
     ("error", 1),
     ("config", 1),
@@ -27,6 +27,7 @@ const TIERS: [(&str, u8); 33] = [
     ("auth", 2),
     ("host_key", 2),
     ("dial", 2),
+    ("listen", 2),
     ("supervision", 2),
     ("x11", 2),
     ("connect_error", 3),

@@ -116,6 +116,5 @@ fn lend(lender: &Lender, stream: TcpStream, from: SocketAddr, place: tokio::sync
     }
     let request =
         OpenRequest::X11 { originator_address: from.ip().to_string(), originator_port: from.port() };
-    let (read, write) = stream.into_split();
-    lender.open(request, read, write, place);
+    lender.open(request, stream, place);
 }

@@ -44,10 +44,7 @@ async fn listen(listener: UnixListener, lender: Lender) {
     // It is never closed.
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         match listener.accept().await {
-            Ok((stream, _)) => {
-                let (from, to) = stream.into_split();
-                lender.open(OpenRequest::AuthAgent, from, to, place);
-            }
+            Ok((stream, _)) => lender.open(OpenRequest::AuthAgent, stream, place),
             Err(error) => take_a_breath(error).await,
         }
     }

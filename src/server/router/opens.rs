@@ -96,7 +96,7 @@ impl Router {
                     return Err(OpenFailureReason::AdministrativelyProhibited);
                 }
                 let stream = forward::connect(&open).await?;
-                Ok(forward::relay(stream.into_split(), ()))
+                Ok(forward::relay(stream, ()))
             }
         })
     }
@@ -149,7 +149,7 @@ impl Router {
                     return Err(OpenFailureReason::AdministrativelyProhibited);
                 }
                 let stream = forward::connect_socket(&open.path).await?;
-                Ok(forward::relay(stream.into_split(), ()))
+                Ok(forward::relay(stream, ()))
             }
         })
     }

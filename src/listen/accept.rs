@@ -11,7 +11,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Something that connections come from.
-pub(super) trait Listen: Send {
+pub(crate) trait Listen: Send {
     type Io: Send;
 
     fn accept(&mut self) -> impl Future<Output = io::Result<Self::Io>> + Send;
@@ -19,14 +19,14 @@ pub(super) trait Listen: Send {
 
 /// Accepts for ever. An error ends nothing: one of a single connection is passed over, after any other (no file
 /// descriptor left, no memory) there is a pause.
-pub(super) struct Acceptor<L> {
+pub(crate) struct Acceptor<L> {
     listener: L,
     pause: Duration,
     resume: Option<Instant>,
 }
 
 impl<L: Listen> Acceptor<L> {
-    pub(super) const fn new(listener: L) -> Self {
+    pub(crate) const fn new(listener: L) -> Self {
         Self { listener, pause: Duration::ZERO, resume: None }
     }
 
@@ -34,7 +34,7 @@ impl<L: Listen> Acceptor<L> {
     ///
     /// # Cancel safety
     /// Nothing is lost when it is dropped; a pause goes on.
-    pub(super) async fn next(&mut self, failed: impl Fn() + Send) -> L::Io {
+    pub(crate) async fn next(&mut self, failed: impl Fn() + Send) -> L::Io {
         loop {
             if let Some(resume) = self.resume {
                 tokio::time::sleep_until(resume).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
 
-/// Who may connect: the daemon's own user.
+/// Who may connect: our own user.
 const MODE: u32 = 0o600;
 /// How long whoever listens at the path already may take to show that it is alive. Connecting waits only when very
 /// many wait before us; then somebody is there.
@@ -17,20 +17,20 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 const BACKLOG: u32 = 1024;
 
 /// A listening Unix socket and its file.
-pub(super) struct UnixSocket {
+pub(crate) struct UnixSocket {
     listener: UnixListener,
     _file: SocketFile,
 }
 
 impl UnixSocket {
     /// Listens at `path`. A socket there that nobody listens on is removed; anything else there is left alone.
-    pub(super) async fn listen(path: &Path) -> io::Result<Self> {
+    pub(crate) async fn listen(path: &Path) -> io::Result<Self> {
         make_room(path).await?;
         Self::listen_anew(path)
     }
 
     /// As [`listen`](Self::listen); whatever is there already is left alone.
-    pub(super) fn listen_anew(path: &Path) -> io::Result<Self> {
+    pub(crate) fn listen_anew(path: &Path) -> io::Result<Self> {
         let socket = tokio::net::UnixSocket::new_stream()?;
         socket.bind(path)?;
         let file = SocketFile::new(path)?;
@@ -39,7 +39,7 @@ impl UnixSocket {
         Ok(Self { listener: socket.listen(BACKLOG)?, _file: file })
     }
 
-    pub(super) async fn accept(&self) -> io::Result<UnixStream> {
+    pub(crate) async fn accept(&self) -> io::Result<UnixStream> {
         self.listener.accept().await.map(|(stream, _)| stream)
     }
 }
@@ -76,7 +76,7 @@ struct SocketFile {
 impl SocketFile {
     fn new(path: &Path) -> io::Result<Self> {
         let id = identity(path)?;
-        // The daemon may work from another directory when it ends.
+        // This process may work from another directory when it ends.
         Ok(Self { path: std::path::absolute(path)?, id })
     }
 }

@@ -1,0 +1,71 @@
+//! The local sockets of forwards, and how one connects locally.
+
+use std::io;
+use std::net::SocketAddr;
+
+#[cfg(unix)]
+use tokio::net::UnixStream;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::endpoint::{Endpoint, Originator};
+use crate::listen::Listen;
+#[cfg(unix)]
+use crate::listen::UnixSocket;
+
+/// What is listened on. The file of a Unix socket is removed with it.
+pub(super) enum Listener {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(UnixSocket),
+}
+
+/// A connection on this side.
+pub(super) enum Local {
+    Tcp(TcpStream, Option<SocketAddr>),
+    #[cfg(unix)]
+    Unix(UnixStream),
+}
+
+impl Local {
+    pub(super) fn originator(&self) -> Originator {
+        match self {
+            Self::Tcp(_, Some(peer)) => (*peer).into(),
+            _ => Originator::nowhere(),
+        }
+    }
+}
+
+impl Listener {
+    /// Listens, and says where: with the port, if one was chosen.
+    pub(super) async fn bind(at: &Endpoint) -> io::Result<(Self, Endpoint)> {
+        match at {
+            Endpoint::Tcp { host, port } => {
+                let listener = TcpListener::bind((host.as_str(), *port)).await?;
+                let at = listener.local_addr()?.into();
+                Ok((Self::Tcp(listener), at))
+            }
+            #[cfg(unix)]
+            Endpoint::Unix { path } => Ok((Self::Unix(UnixSocket::listen(path.as_ref()).await?), at.clone())),
+            #[cfg(not(unix))]
+            Endpoint::Unix { .. } => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+}
+
+impl Listen for Listener {
+    type Io = Local;
+
+    async fn accept(&mut self) -> io::Result<Local> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "no TCP_NODELAY");
+                }
+                Ok(Local::Tcp(stream, Some(peer)))
+            }
+            #[cfg(unix)]
+            Self::Unix(listener) => listener.accept().await.map(Local::Unix),
+        }
+    }
+}

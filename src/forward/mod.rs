@@ -1,0 +1,48 @@
+//! Forwards: connections that are taken on one side of an SSH connection and made on the other.
+//!
+//! | wanted | forward | as |
+//! |---|---|---|
+//! | a local port leads to a port that the server reaches | [`Forward::local`] | `ssh -L 8080:host:80` |
+//! | a local socket leads to a Unix socket on the server | [`Forward::local`] | `ssh -L 2375:/run/docker.sock` |
+//! | a SOCKS proxy on this side | [`Forward::dynamic`] | `ssh -D 1080` |
+//! | one stream to a remote address, no listener | [`ConnectionRef::open_stream`](crate::ConnectionRef::open_stream) | `ssh -W host:80` |
+//!
+//! Given to [`ConnectionRef::forward`](crate::ConnectionRef::forward), a forward ends with the connection; given to
+//! [`ManagedRef::forward`](crate::ManagedRef::forward), it stays over all the connections that follow each other: a local
+//! listener stays bound, and who connects meanwhile [waits or is refused](Forward::while_down).
+//!
+//! Each forward is an actor with a [handle](ForwardHandle), listed in the tree of its connection with its counters, its
+//! channels below it.
+//!
+//! # What is passed on
+//! Bytes, the end of each direction by itself (half-close), and failures: a reset becomes SSH_MSG_CHANNEL_CLOSE without
+//! EOF, and the reverse, so that nobody takes a torn stream for a whole one. Unix sockets know no reset; they are closed.
+//! OpenSSH's server tells of a reset destination by EOF and CLOSE, as of any other end.
+//!
+//! A connection whose channel is refused, or whose destination cannot be reached, is reset; a SOCKS client is told why, as
+//! far as the peer says (`connect failed`, RFC 4254 section 5.1, is all the protocol has; OpenSSH's text says more).
+//!
+//! # Who may connect
+//! Everybody who can reach the listener: there is no login, SOCKS included. Listen on loopback, or on a Unix socket, which
+//! is made for this user alone (mode 0600).
+
+mod base;
+mod endpoint;
+mod error;
+mod handle;
+mod keeper;
+mod listener;
+mod look;
+mod serve;
+mod socks;
+mod spec;
+mod state;
+mod work;
+
+pub(crate) use base::Base;
+pub use endpoint::Endpoint;
+pub use error::{ForwardEnd, ForwardError};
+pub use handle::ForwardHandle;
+pub(crate) use handle::start;
+pub use spec::{Forward, WhileDown};
+pub use state::{ForwardCounters, ForwardInfo, ForwardState};

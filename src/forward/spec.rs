@@ -1,0 +1,151 @@
+//! What is forwarded, and how.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::endpoint::Endpoint;
+use crate::config::{ChannelOptions, SlowConsumer};
+use crate::error::ConfigError;
+
+/// How many connections a forward has at a time, if nothing else is said: fewer than a connection has channels
+/// (4,096, [`Limits::max_channels`](crate::config::Limits::max_channels)), so that one forward leaves room for others,
+/// and about what a process may have open files at all on many systems.
+const MAX_CONNECTIONS: usize = 1024;
+
+/// How long a connection may take nothing when its siblings wait for it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What becomes of connections that come while a managed connection is down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WhileDown {
+    /// They wait for the next connection, so long at most, and are closed then. The default, with 30 s.
+    Wait(Duration),
+    /// They are closed at once.
+    Refuse,
+}
+
+/// What a forward does.
+#[derive(Debug, Clone)]
+pub(super) enum Kind {
+    Local { listen: Endpoint, to: Endpoint },
+    Dynamic { listen: Endpoint },
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local { to, .. } => write!(f, "to {to}"),
+            Self::Dynamic { .. } => f.write_str("by SOCKS"),
+        }
+    }
+}
+
+/// A forward to be set up: by [`ConnectionRef::forward`](crate::ConnectionRef::forward),
+/// [`ManagedRef::forward`](crate::ManagedRef::forward) or [`Target::forward`](crate::Target::forward).
+///
+/// ```no_run
+/// # async fn example(conn: ractor_ssh::ConnectionRef) -> Result<(), Box<dyn std::error::Error>> {
+/// use ractor_ssh::forward::Forward;
+///
+/// // As `ssh -L 127.0.0.1:0:db.internal:5432`.
+/// let database = conn.forward(Forward::local(("127.0.0.1", 0), ("db.internal", 5432))).await?;
+/// println!("connect to {}", database.local_addr());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "nothing is forwarded before it is given to a connection"]
+pub struct Forward {
+    pub(super) kind: Kind,
+    pub(super) options: ChannelOptions,
+    pub(super) max_connections: usize,
+    pub(super) while_down: WhileDown,
+    pub(super) handshake_limit: Duration,
+}
+
+impl Forward {
+    fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            options: ChannelOptions::new().slow_consumer(SlowConsumer::Yield(PATIENCE)),
+            max_connections: MAX_CONNECTIONS,
+            while_down: WhileDown::Wait(Duration::from_secs(30)),
+            handshake_limit: Duration::from_secs(10),
+        }
+    }
+
+    /// Listens here, and has the server connect to `to` for every connection: `ssh -L`.
+    ///
+    /// A TCP port becomes `direct-tcpip` (RFC 4254 section 7.2), a Unix socket on the server
+    /// `direct-streamlocal@openssh.com`. A name to listen on is looked up, and the first of its addresses that can be
+    /// listened on is. A local Unix socket is made with mode 0600 and removed at the end; one at the same path that
+    /// nobody listens on is replaced.
+    pub fn local(listen: impl Into<Endpoint>, to: impl Into<Endpoint>) -> Self {
+        let kind = Kind::Local { listen: listen.into(), to: to.into() };
+        Self::new(kind)
+    }
+
+    /// Listens here as a SOCKS proxy, and has the server connect to wherever the clients ask for: `ssh -D`.
+    ///
+    /// SOCKS4, SOCKS4a and SOCKS5 (RFC 1928) without a login, CONNECT only. Names go to the server as they are.
+    pub fn dynamic(listen: impl Into<Endpoint>) -> Self {
+        Self::new(Kind::Dynamic { listen: listen.into() })
+    }
+
+    /// Sets how the channels are run: budgets, the time an open may take, and the slow-consumer policy, which is
+    /// [`SlowConsumer::Yield`] with 5 s if nothing else is said. See [slow connections](crate::forward#slow-connections).
+    pub fn options(mut self, options: ChannelOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Sets how many connections there may be at a time. Beyond, none is accepted: callers wait in the listener's
+    /// queue. Default 1,024.
+    pub const fn max_connections(mut self, most: usize) -> Self {
+        self.max_connections = most;
+        self
+    }
+
+    /// Sets what becomes of connections that come while there is no SSH connection.
+    pub const fn while_down(mut self, policy: WhileDown) -> Self {
+        self.while_down = policy;
+        self
+    }
+
+    /// Sets how long a SOCKS client may take to say where it wants to go. Default 10 s.
+    pub const fn handshake_limit(mut self, limit: Duration) -> Self {
+        self.handshake_limit = limit;
+        self
+    }
+
+    /// Looks at every value.
+    ///
+    /// # Errors
+    /// Names the first value that cannot work, and the way out.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.options.check()?;
+        match &self.kind {
+            Kind::Local { listen, to } => {
+                listen.check_listen(true)?;
+                to.check_target()?;
+            }
+            Kind::Dynamic { listen } => listen.check_listen(true)?,
+        }
+        if self.max_connections == 0 {
+            return Err(ConfigError::new("max_connections", "is 0", "give at least 1 connection"));
+        }
+        if self.handshake_limit.is_zero() {
+            return Err(ConfigError::new(
+                "handshake_limit",
+                "is 0",
+                "give a time, Duration::MAX for no limit",
+            ));
+        }
+        if matches!(self.while_down, WhileDown::Wait(limit) if limit.is_zero()) {
+            let fix = "give a time, or `WhileDown::Refuse`";
+            return Err(ConfigError::new("while_down", "waits for no time at all", fix));
+        }
+        Ok(())
+    }
+}

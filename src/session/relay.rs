@@ -1,0 +1,301 @@
+//! A channel and a socket, joined: bytes both ways until both have ended.
+//!
+//! Owns how what happens on one side is told to the other:
+//!
+//! | one side | the other |
+//! |---|---|
+//! | the socket's end of data (FIN) | SSH_MSG_CHANNEL_EOF; the other direction goes on |
+//! | SSH_MSG_CHANNEL_EOF | the socket's writing half is shut; the other direction goes on |
+//! | the socket fails (RST) | SSH_MSG_CHANNEL_CLOSE without EOF |
+//! | CLOSE without EOF, or the channel is lost | what came before is written, then the socket is reset |
+//! | the socket takes nothing any more | what still comes is dropped; it may have said why, so its bytes go on |
+//!
+//! Nothing is copied on the way down: chunks go from the packets they came in to the socket, many in one write. They
+//! hold their receive credit until the socket has taken them. On the way up bytes are read into the buffer that is sent.
+//! Nothing is read while the channel's outbound queue is above its mark.
+
+use std::future::poll_fn;
+use std::io::{self, ErrorKind, IoSlice};
+use std::net::Shutdown;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures::FutureExt as _;
+use socket2::SockRef;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
+use tokio::task::coop::consume_budget;
+
+use super::outlet::{Outlet, send_patiently};
+use super::pipe::Inlet;
+use super::shared::Shared;
+use crate::wire::codes::DataType;
+use crate::{ChannelHandle, Role};
+
+/// What is read from a socket at a time: between these, more when much comes.
+const SMALL_READ: usize = 8 << 10;
+const LARGE_READ: usize = 256 << 10;
+/// How long a socket may take nothing of a stream that is torn already.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Chunks in one write: of 32 KiB each they are more than a socket takes at a time.
+const SLICES: usize = 32;
+
+/// Bytes that were passed on.
+#[derive(Debug, Default)]
+pub(crate) struct Passed {
+    /// From the socket into the channel.
+    pub(crate) to_channel: AtomicU64,
+    /// From the channel to the socket, which has taken them.
+    pub(crate) to_socket: AtomicU64,
+}
+
+/// How it ended.
+#[derive(Debug)]
+pub(crate) enum Parted {
+    /// Both directions came to their ends.
+    Ended,
+    /// The channel was closed without eof, or lost.
+    ChannelCut(io::Error),
+    /// The socket failed.
+    SocketFailed(io::Error),
+}
+
+/// A connected socket, as far as a relay needs it.
+pub(crate) trait Socket: Send + Sync {
+    /// Waits until it can be read, or is found to be at its end.
+    fn readable(&self) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// Waits until something can be written.
+    fn writable(&self) -> impl Future<Output = io::Result<()>> + Send;
+
+    fn try_read(&self, into: &mut BytesMut) -> io::Result<usize>;
+
+    fn try_write(&self, from: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Nothing more is written.
+    fn shut(&self) -> io::Result<()>;
+
+    /// Has the peer see a failure, and no end of data, when this is dropped.
+    fn reset_on_drop(&self);
+}
+
+macro_rules! socket {
+    ($type:ty, |$socket:ident| $reset:expr) => {
+        impl Socket for $type {
+            async fn readable(&self) -> io::Result<()> {
+                self.ready(Interest::READABLE).await.map(drop)
+            }
+
+            async fn writable(&self) -> io::Result<()> {
+                self.ready(Interest::WRITABLE).await.map(drop)
+            }
+
+            fn try_read(&self, into: &mut BytesMut) -> io::Result<usize> {
+                self.try_read_buf(into)
+            }
+
+            fn try_write(&self, from: &[IoSlice<'_>]) -> io::Result<usize> {
+                self.try_write_vectored(from)
+            }
+
+            fn shut(&self) -> io::Result<()> {
+                SockRef::from(self).shutdown(Shutdown::Write)
+            }
+
+            fn reset_on_drop(&self) {
+                let $socket = self;
+                $reset
+            }
+        }
+    };
+}
+
+socket!(TcpStream, |socket| if let Err(error) = SockRef::from(socket).set_linger(Some(Duration::ZERO)) {
+    tracing::debug!(%error, "a connection cannot be reset; its peer sees an end");
+});
+// There is no such thing: its peer sees an end, or ECONNRESET if we have left something unread.
+#[cfg(unix)]
+socket!(UnixStream, |_socket| {});
+
+/// What a relay needs of a channel.
+pub(super) struct Ends<A, R: Role> {
+    pub(super) inlet: Inlet<A>,
+    pub(super) outlet: Outlet<R>,
+}
+
+impl<A: Send + Sync, R: Role> Ends<A, R> {
+    /// Passes bytes on until both directions have ended. `early` was read from the socket before.
+    pub(super) async fn join(self, socket: &impl Socket, early: Bytes, passed: &Passed) -> Parted {
+        let Self { inlet, outlet } = self;
+        let shared = Arc::clone(inlet.shared());
+        let rest = Arc::clone(&shared);
+        let channel = outlet.handle().clone();
+        // Before the outlet, which would say eof.
+        let mut tear = Tear { channel: channel.clone(), socket, armed: true };
+        let mut down = pin!(pass_down(inlet, socket, passed));
+        let mut up = pin!(async {
+            tokio::select! {
+                biased;
+                // Nothing can be told any more. What the peer has said before goes on.
+                () = over(shared) => Ok(()),
+                passed = pass_up(socket, &channel, early, passed) => passed,
+            }
+        });
+        let (cut, failed) = tokio::select! {
+            ended = &mut down => match ended {
+                Err(cut) => (Some(cut), None),
+                Ok(()) => (None, up.await.err()),
+            },
+            ended = &mut up => match ended {
+                Err(failed) => (None, Some(failed)),
+                Ok(()) => {
+                    let down = async {
+                        tokio::select! {
+                            biased;
+                            ended = &mut down => ended,
+                            () = over(Arc::clone(&rest)) => last_bytes(&rest, down).await,
+                        }
+                    };
+                    (down.await.err(), None)
+                }
+            },
+        };
+        if let Some(cut) = cut {
+            return Parted::ChannelCut(cut);
+        }
+        tear.armed = false;
+        if let Some(failed) = failed {
+            // What came goes out, and no eof: it is not all there was.
+            channel.close();
+            return Parted::SocketFailed(failed);
+        }
+        Parted::Ended
+    }
+}
+
+/// Cuts both sides off when it is dropped, so that neither sees an end of data.
+struct Tear<'a, S: Socket, R: Role> {
+    channel: ChannelHandle<R>,
+    socket: &'a S,
+    armed: bool,
+}
+
+impl<S: Socket, R: Role> Drop for Tear<'_, S, R> {
+    fn drop(&mut self) {
+        if self.armed {
+            self.channel.abort();
+            self.socket.reset_on_drop();
+        }
+    }
+}
+
+/// The channel is over: what is left of the way down. After its eof all of it goes, however long that takes. Otherwise
+/// the stream is torn already: if the channel was ended on this side, what the socket takes at once is all that goes; if the
+/// peer or the connection ended it, the socket must go on taking something.
+async fn last_bytes<A>(
+    shared: &Shared<A>,
+    mut down: Pin<&mut impl Future<Output = io::Result<()>>>,
+) -> io::Result<()> {
+    if shared.has_eof() {
+        return down.await;
+    }
+    if shared.was_ended_here() {
+        return down.now_or_never().unwrap_or_else(|| Err(torn("the channel was ended")));
+    }
+    loop {
+        let before = shared.consumed();
+        if let Ok(ended) = tokio::time::timeout(PATIENCE, &mut down).await {
+            return ended;
+        }
+        if shared.consumed() == before {
+            return Err(torn("the socket does not take what came before the end of the channel"));
+        }
+    }
+}
+
+fn torn(why: &'static str) -> io::Error {
+    io::Error::new(ErrorKind::ConnectionReset, why)
+}
+
+async fn over<A>(shared: Arc<Shared<A>>) {
+    poll_fn(|cx| shared.poll_over(cx)).await;
+}
+
+/// From the channel to the socket, eof included. Fails if the channel was cut off.
+async fn pass_down<A>(mut inlet: Inlet<A>, socket: &impl Socket, passed: &Passed) -> io::Result<()> {
+    while poll_fn(|cx| inlet.poll_ahead(cx)).await? {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let count = inlet.slices(&mut slices);
+        match socket.try_write(slices.get(..count).unwrap_or_default()) {
+            Ok(written) => {
+                passed.to_socket.fetch_add(written as u64, Ordering::Relaxed);
+                inlet.consume_across(written);
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                if socket.writable().await.is_err() {
+                    return Ok(());
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => {
+                tracing::debug!(%error, "a forwarded connection takes nothing any more");
+                return Ok(());
+            }
+        }
+        consume_budget().await;
+    }
+    if !inlet.shared().has_eof() {
+        return Err(torn("the peer closed the channel without eof"));
+    }
+    if let Err(error) = socket.shut() {
+        tracing::debug!(%error, "a forwarded connection was not told of the end");
+    }
+    Ok(())
+}
+
+/// From the socket to the channel, eof included. Fails if the socket does; a channel that takes nothing any more is
+/// seen by the other direction.
+async fn pass_up<R: Role>(
+    socket: &impl Socket,
+    channel: &ChannelHandle<R>,
+    early: Bytes,
+    passed: &Passed,
+) -> io::Result<()> {
+    let mut buffer = BytesMut::new();
+    let mut want = SMALL_READ;
+    let mut data = early;
+    loop {
+        if !data.is_empty() {
+            passed.to_channel.fetch_add(data.len() as u64, Ordering::Relaxed);
+            if send_patiently(channel, DataType::Normal, data).await.is_err() {
+                return Ok(());
+            }
+        }
+        let read = loop {
+            socket.readable().await?;
+            buffer.reserve(want);
+            match socket.try_read(&mut buffer) {
+                Ok(read) => break read,
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Err(error) => return Err(error),
+            }
+        };
+        if read == 0 {
+            let _ = channel.send_eof();
+            return Ok(());
+        }
+        data = buffer.split().freeze();
+        // Nothing is kept for a connection that is silent; what is left of a buffer that was not filled is used.
+        if read >= want {
+            want = (want * 2).min(LARGE_READ);
+        } else if read < want / 4 {
+            want = (want / 2).max(SMALL_READ);
+        }
+        consume_budget().await;
+    }
+}
