@@ -7,7 +7,8 @@ use ractor_ssh::expect::{DialogOptions, ExpectError, Prompt};
 use ractor_ssh::test_util::ScriptedChannel;
 use ractor_ssh::wire::pty::PtyRequest;
 
-use crate::support::{Place, Scene, both, paused, scene};
+use crate::kit::Peer;
+use crate::support::{Place, Scene, both_with, paused, scene};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![
@@ -15,7 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         paused("devices::a_prompt_that_changes_is_not_learned", changing),
         paused("devices::the_prompt_in_the_middle_of_a_line_ends_no_answer", in_the_middle),
     ];
-    trials.extend(both("a_python_repl_is_led_by_the_prompt_it_shows", python));
+    trials.extend(both_with("a_python_repl_is_led_by_the_prompt_it_shows", &[Peer::Python], python));
     trials
 }
 

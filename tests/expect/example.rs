@@ -12,7 +12,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         peer_test("example_expect::runs_commands_in_one_shell", Peer::OpenSshServer, commands),
         peer_test("example_expect::carries_out_a_script", Peer::OpenSshServer, script),
-        peer_test("example_expect::leads_a_repl_by_its_prompt", Peer::OpenSshServer, device),
+        peer_test("example_expect::leads_a_repl_by_its_prompt", [Peer::OpenSshServer, Peer::Python], device),
         peer_test("example_expect::an_error_is_a_line_and_a_status", Peer::OpenSshServer, errors),
     ]
 }

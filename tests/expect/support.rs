@@ -95,12 +95,27 @@ pub(crate) fn both<F>(name: &str, body: impl Fn(Place) -> F + Clone + Send + Syn
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let none: [Peer; 0] = [];
+    both_with(name, &[], body)
+}
+
+/// The same, with programs that run there.
+pub(crate) fn both_with<F>(
+    name: &str,
+    peers: &[Peer],
+    body: impl Fn(Place) -> F + Clone + Send + Sync + 'static,
+) -> Vec<Trial>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let (theirs, ours) = (body.clone(), body);
     vec![
-        peer_test(&format!("openssh::{name}"), Peer::OpenSshServer, move || async move {
-            theirs(Place::openssh().await).await;
-        }),
-        peer_test(&format!("ours::{name}"), none, move || async move { ours(Place::ours().await).await }),
+        peer_test(
+            &format!("openssh::{name}"),
+            [peers, &[Peer::OpenSshServer]].concat(),
+            move || async move {
+                theirs(Place::openssh().await).await;
+            },
+        ),
+        peer_test(&format!("ours::{name}"), peers, move || async move { ours(Place::ours().await).await }),
     ]
 }

@@ -28,6 +28,12 @@ pub(crate) enum Peer {
     Dante,
     /// `tinyproxy`.
     Tinyproxy,
+    /// `python3`, for its prompt.
+    Python,
+    /// yuma's `netconfd`.
+    Netconfd,
+    /// Python's `ncclient`, as Debian has it.
+    Ncclient,
     /// An account with a password, that only this test's server sees: takes root and a mount namespace.
     Account,
 }
@@ -45,6 +51,12 @@ impl Peer {
             Self::DropbearClient => (&["dbclient"], "dropbear-bin"),
             Self::Dante => (&["danted"], "dante-server"),
             Self::Tinyproxy => (&["tinyproxy"], "tinyproxy"),
+            Self::Python => (&["python3"], "python3"),
+            Self::Netconfd => (&["netconfd", "netconf-subsystem"], "netconfd"),
+            Self::Ncclient => (
+                &["/usr/bin/python3", "/usr/lib/python3/dist-packages/ncclient/__init__.py"],
+                "python3-ncclient",
+            ),
             Self::Account => (&["unshare", "mount", "openssl"], "util-linux, mount and openssl"),
         }
     }
