@@ -155,14 +155,7 @@ impl PosixShell {
     /// # Errors
     /// As [`finish`](Self::finish).
     pub async fn finish_within(&mut self, limit: Duration) -> Result<RunOutput, ExpectError> {
-        if !self.busy {
-            return Err(ConfigError::new(
-                "finish",
-                "no command is under way",
-                "call it after a `run` was cut off",
-            )
-            .into());
-        }
+        self.check_busy("finish")?;
         let found = self.dialog.expect_within(limit, &self.prompt).await?;
         self.busy = false;
         let status = found.group_text(1).and_then(|digits| digits.parse().ok()).unwrap_or(u32::MAX);
@@ -175,10 +168,18 @@ impl PosixShell {
     /// As [`finish`](Self::finish).
     ///
     /// # Errors
-    /// As [`finish`](Self::finish): the command may not care.
+    /// As [`finish`](Self::finish): the command may not care. No command is under way: nothing was sent.
     pub async fn interrupt(&mut self) -> Result<RunOutput, ExpectError> {
+        self.check_busy("interrupt")?;
         self.dialog.send_control('c').await?;
         self.finish().await
+    }
+
+    fn check_busy(&self, field: &str) -> Result<(), ConfigError> {
+        if self.busy {
+            return Ok(());
+        }
+        Err(ConfigError::new(field, "no command is under way", "call it after a `run` was cut off"))
     }
 
     /// The dialogue: for what a command asks while it runs, whose `run` was given up.

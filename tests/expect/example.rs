@@ -48,7 +48,7 @@ async fn commands() {
             .await;
     let (stdout, stderr) = said(&output);
     assert_eq!((stdout.as_str(), output.status.code()), ("/\n", Some(9)), "{stderr}");
-    assert!(stderr.contains("> \"eval 'pwd'\\n\""), "{stderr}");
+    assert!(stderr.contains(r#"> "eval \'pwd\'\n""#), "{stderr}");
     place.end().await;
 }
 

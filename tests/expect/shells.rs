@@ -102,6 +102,7 @@ async fn too_long(place: Place) {
         assert!(given_up.await.is_err());
         assert_eq!(shell.finish().await.unwrap().output, "late\n");
         assert!(matches!(shell.finish().await, Err(ExpectError::Config(_))));
+        assert!(matches!(shell.interrupt().await, Err(ExpectError::Config(_))));
         // One that asks is answered.
         assert!(
             tokio::time::timeout(Duration::from_millis(100), shell.run("read answer; echo \"<$answer>\""))

