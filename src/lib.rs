@@ -40,6 +40,8 @@
 //! | `server` | yes | the embedded daemon |
 //! | `sftp` | no | the `sftp` subsystem of the daemon: files below one directory |
 //! | `sftp-client` | no | files on a server: streams, names, whole trees both ways (module `sftp`) |
+//! | `expect` | no | dialogues with shells and other prompts (module `expect`) |
+//! | `netconf` | no | the framing of NETCONF, and a thin client (module `netconf`) |
 //! | `pty` | no | real processes on the daemon's channels ([`process`]): commands and shells, on a terminal or pipes; Unix |
 //! | `metrics` | no | counters, gauges and histograms for the facade of that name: module `metrics` |
 //! | `ssh-config` | no | OpenSSH's `ssh_config(5)`, read, looked up and applied |
@@ -59,10 +61,14 @@ pub mod config;
 mod connect_error;
 pub mod dial;
 pub mod error;
+#[cfg(feature = "expect")]
+pub mod expect;
 pub mod fan_out;
 pub mod forward;
 pub mod host_key;
 pub mod managed;
+#[cfg(feature = "netconf")]
+pub mod netconf;
 pub mod observe;
 pub mod pool;
 pub mod session;

@@ -88,6 +88,25 @@ impl Command {
         Ok(ChannelStream::new(channel, owner, stderr))
     }
 
+    /// Who leads a dialogue needs both of these.
+    #[cfg(feature = "expect")]
+    pub(crate) fn check_dialog(&self) -> Result<(), ConfigError> {
+        let no = |field: &str, whose: &str| {
+            Err(ConfigError::new(
+                field,
+                format!("a dialogue is its own {whose}"),
+                "leave it out, or use `spawn`",
+            ))
+        };
+        if self.stdin.as_ref().is_some_and(|stdin| !matches!(stdin.0, Input::Piped)) {
+            return no("stdin", "input");
+        }
+        if self.stdout.is_some_and(|stdout| stdout.0 != Target::Piped) {
+            return no("stdout", "output");
+        }
+        Ok(())
+    }
+
     fn cancelling(&self) -> Farewell {
         Farewell::Cancel(self.on_cancel.clone().unwrap_or_default())
     }

@@ -32,6 +32,12 @@ pub(crate) enum Peer {
     Tinyproxy,
     /// `curl`.
     Curl,
+    /// `python3`, for its prompt.
+    Python,
+    /// yuma's `netconfd`.
+    Netconfd,
+    /// Python's `ncclient`, as Debian has it.
+    Ncclient,
     /// An account with a password, that only this test's server sees: takes root and a mount namespace.
     Account,
 }
@@ -51,6 +57,12 @@ impl Peer {
             Self::Dante => (&["danted"], "dante-server"),
             Self::Tinyproxy => (&["tinyproxy"], "tinyproxy"),
             Self::Curl => (&["curl"], "curl"),
+            Self::Python => (&["python3"], "python3"),
+            Self::Netconfd => (&["netconfd", "netconf-subsystem"], "netconfd"),
+            Self::Ncclient => (
+                &["/usr/bin/python3", "/usr/lib/python3/dist-packages/ncclient/__init__.py"],
+                "python3-ncclient",
+            ),
             Self::Account => (&["unshare", "mount", "openssl"], "util-linux, mount and openssl"),
         }
     }

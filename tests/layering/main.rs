@@ -17,7 +17,7 @@ mod source;
 use source::{Source, is_part};
 
 /// Every top-level module and its tier.
-const TIERS: [(&str, u8); 34] = [
+const TIERS: [(&str, u8); 36] = [
     ("wire", 0),
     ("error", 1),
     ("config", 1),
@@ -40,6 +40,8 @@ const TIERS: [(&str, u8); 34] = [
     ("subsystem", 4),
     ("connection", 5),
     ("incoming", 5),
+    ("expect", 5),
+    ("netconf", 5),
     ("supervised", 5),
     ("client", 6),
     ("process", 6),
@@ -58,7 +60,7 @@ const TIERS: [(&str, u8); 34] = [
 const RUSSH: [&str; 2] = ["src/transport/", "src/wire/keys.rs"];
 
 /// Built as users would build them: `crate::Name`, never the modules behind it.
-const READY_MADE: [&str; 4] = ["session", "forward", "subsystem", "process"];
+const READY_MADE: [&str; 6] = ["session", "forward", "subsystem", "process", "expect", "netconf"];
 const INTERNALS: [&str; 2] = ["channel", "connection"];
 
 #[test]
