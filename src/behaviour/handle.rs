@@ -121,6 +121,11 @@ impl<R: Role> ChannelHandle<R> {
         self.port.abort(CloseReason::Local);
     }
 
+    /// Gives the channel the patience of [`SlowConsumer::Yield`](crate::config::SlowConsumer::Yield).
+    pub(crate) fn yields_after(&self, patience: Duration) {
+        self.port.inbox.budget().yields_after(patience);
+    }
+
     /// What there is to see of the channel at this moment, as OTP's `channel_info`.
     #[must_use]
     pub fn info(&self) -> ChannelInfo {

@@ -28,12 +28,12 @@ pub enum ForwardError {
     #[error("no connection for the forward: {0}")]
     NoConnection(Arc<str>),
     /// The server does not listen for us.
-    #[error("the server does not listen on {at}: {why}")]
+    #[error("the server does not listen on {at}: {source}")]
     Refused {
         /// Where it was asked to.
         at: Endpoint,
         /// What is known of the reason. The protocol carries none (RFC 4254 section 7.1).
-        why: Arc<str>,
+        source: Box<crate::error::ForwardError>,
     },
 }
 

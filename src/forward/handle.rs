@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use ractor::{Actor as _, ActorCell, ActorRef};
 use tokio::sync::watch;
 
@@ -12,6 +14,7 @@ use super::endpoint::Endpoint;
 use super::error::{ForwardEnd, ForwardError};
 use super::keeper::{Begin, Keeper, Order};
 use super::listener::Listener;
+use super::remote::Remote;
 use super::serve::Common;
 use super::spec::{Forward, Kind};
 use super::state::{ForwardCounters, ForwardInfo, ForwardState, Shared, Stop};
@@ -36,25 +39,37 @@ impl ConnectionRef {
     }
 }
 
+type Work = Box<dyn FnOnce(Arc<Common>) -> BoxFuture<'static, ForwardEnd> + Send>;
+
 /// Starts a forward on a base.
 pub(crate) async fn start(spec: Forward, base: Arc<dyn Base>) -> Result<ForwardHandle, ForwardError> {
     spec.check()?;
-    let (listen, to) = match &spec.kind {
-        Kind::Local { listen, .. } | Kind::Dynamic { listen } => (listen.clone(), spec.kind.to_string()),
+    let to = spec.kind.to_string();
+    let (shared, work): (Arc<Shared>, Work) = match &spec.kind {
+        Kind::Local { listen, .. } | Kind::Dynamic { listen } => {
+            if !base.comes_back() {
+                base.connection().await?;
+            }
+            let listening = Listener::bind(listen).await;
+            let (listener, at) = listening
+                .map_err(|error| ForwardError::Listen { at: listen.clone(), source: Arc::new(error) })?;
+            let shared = Arc::new(Shared::new(at, to, false, spec.max_connections));
+            (shared, Box::new(|common| work::listen(listener, common).boxed()))
+        }
+        Kind::Remote { listen, .. } => {
+            let shared = Arc::new(Shared::new(listen.clone(), to, true, spec.max_connections));
+            let mut remote = Remote::new(listen.clone(), spec.max_connections);
+            if base.is_up() || !base.comes_back() {
+                remote.ask(&base.connection().await?, &shared).await?;
+            }
+            (shared, Box::new(|common| remote.run(common).boxed()))
+        }
     };
-    if !base.comes_back() {
-        base.connection().await?;
-    }
-    let listening = Listener::bind(&listen).await;
-    let (listener, at) =
-        listening.map_err(|error| ForwardError::Listen { at: listen, source: Arc::new(error) })?;
-    let shared = Arc::new(Shared::new(at, to, false, spec.max_connections));
     let begin: Begin = {
         let (base, shared) = (Arc::clone(&base), Arc::clone(&shared));
         Box::new(move |myself| {
             let lineage = Lineage::new(myself.get_id(), 1, 0);
-            let common = Arc::new(Common { spec, base, shared, lineage });
-            Box::pin(work::listen(listener, common))
+            work(Arc::new(Common { spec, base, shared, lineage }))
         })
     };
     let started = Keeper::spawn(None, Keeper, (begin, Arc::clone(&shared))).await;

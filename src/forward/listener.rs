@@ -52,6 +52,25 @@ impl Listener {
     }
 }
 
+impl Local {
+    /// Connects on this side.
+    pub(super) async fn connect(to: &Endpoint) -> io::Result<Self> {
+        match to {
+            Endpoint::Tcp { host, port } => {
+                let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "no TCP_NODELAY");
+                }
+                Ok(Self::Tcp(stream, None))
+            }
+            #[cfg(unix)]
+            Endpoint::Unix { path } => UnixStream::connect(path).await.map(Self::Unix),
+            #[cfg(not(unix))]
+            Endpoint::Unix { .. } => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+}
+
 impl Listen for Listener {
     type Io = Local;
 

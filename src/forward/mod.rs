@@ -5,11 +5,15 @@
 //! | a local port leads to a port that the server reaches | [`Forward::local`] | `ssh -L 8080:host:80` |
 //! | a local socket leads to a Unix socket on the server | [`Forward::local`] | `ssh -L 2375:/run/docker.sock` |
 //! | a SOCKS proxy on this side | [`Forward::dynamic`] | `ssh -D 1080` |
+//! | a port or socket of the server leads to one on this side | [`Forward::remote`] | `ssh -R 8080:host:80` |
+//! | a port of the server leads to a function of this program | [`Forward::remote_fn`] | |
+//! | a SOCKS proxy on the server | [`Forward::remote_dynamic`] | `ssh -R 1080` |
 //! | one stream to a remote address, no listener | [`ConnectionRef::open_stream`](crate::ConnectionRef::open_stream) | `ssh -W host:80` |
 //!
 //! Given to [`ConnectionRef::forward`](crate::ConnectionRef::forward), a forward ends with the connection; given to
 //! [`ManagedRef::forward`](crate::ManagedRef::forward), it stays over all the connections that follow each other: a local
-//! listener stays bound, and who connects meanwhile [waits or is refused](Forward::while_down).
+//! listener stays bound, and who connects meanwhile [waits or is refused](Forward::while_down); the server is asked anew to
+//! listen, with growing pauses while it refuses: its end of the lost connection may hold the port for a while.
 //!
 //! Each forward is an actor with a [handle](ForwardHandle), listed in the tree of its connection with its counters, its
 //! channels below it.
@@ -22,6 +26,16 @@
 //! A connection whose channel is refused, or whose destination cannot be reached, is reset; a SOCKS client is told why, as
 //! far as the peer says (`connect failed`, RFC 4254 section 5.1, is all the protocol has; OpenSSH's text says more).
 //!
+//! # Slow connections
+//! A client that reads slowly holds its own stream up, and nobody else's for long. Windows are granted by russh as bytes
+//! arrive, so a server sends on while a client on this side does not read; what is not read waits here, up to the
+//! connection's budget (64 MiB, [`Limits::inbound_budget`](crate::config::Limits::inbound_budget)). Only then reading stops
+//! for all channels of the SSH connection. By default ([`SlowConsumer::Yield`](crate::config::SlowConsumer::Yield)), a
+//! forwarded connection that has taken nothing for 5 s by then, and is not alone, is reset; one that is slow but takes
+//! something slows its siblings to its pace while it holds that much. A connection that must do neither has an SSH
+//! connection of its own with [`SlowConsumer::Isolate`](crate::config::SlowConsumer::Isolate), or a forward on another one.
+//! The other way round, the server's window holds up each connection by itself.
+//!
 //! # Who may connect
 //! Everybody who can reach the listener: there is no login, SOCKS included. Listen on loopback, or on a Unix socket, which
 //! is made for this user alone (mode 0600).
@@ -33,6 +47,7 @@ mod handle;
 mod keeper;
 mod listener;
 mod look;
+mod remote;
 mod serve;
 mod socks;
 mod spec;

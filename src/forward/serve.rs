@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::base::{self, Base};
-use super::endpoint::Originator;
+use super::endpoint::{Endpoint, Originator};
 use super::listener::Local;
 use super::socks::{self, Answer, Request, Step, Version, answer_to};
 use super::spec::{Forward, Kind};
@@ -77,9 +77,12 @@ impl Common {
             Kind::Local { to, .. } => {
                 Some(Wanted { request: to.request(from), version: None, early: Bytes::new() })
             }
+            Kind::Remote { .. } => None,
             Kind::Dynamic { .. } => {
-                match tokio::time::timeout(self.spec.handshake_limit, ask(socket, from)).await {
-                    Ok(Ok(wanted)) => Some(wanted),
+                match tokio::time::timeout(self.spec.handshake_limit, ask(socket)).await {
+                    Ok(Ok((version, to, early))) => {
+                        Some(Wanted { request: to.request(from), version: Some(version), early })
+                    }
                     Ok(Err(error)) => {
                         tracing::info!(%error, "a SOCKS client is turned away");
                         None
@@ -125,7 +128,9 @@ impl Common {
 }
 
 /// Has a SOCKS client say where it wants to go.
-async fn ask(socket: &mut (impl AsyncRead + AsyncWrite + Unpin), from: &Originator) -> io::Result<Wanted> {
+pub(super) async fn ask(
+    socket: &mut (impl AsyncRead + AsyncWrite + Unpin),
+) -> io::Result<(Version, Endpoint, Bytes)> {
     let mut request = Request::default();
     let mut read = BytesMut::with_capacity(socks::LONGEST);
     loop {
@@ -141,15 +146,14 @@ async fn ask(socket: &mut (impl AsyncRead + AsyncWrite + Unpin), from: &Originat
                 return Err(io::Error::new(io::ErrorKind::InvalidData, why));
             }
             Step::Connect(version, host, port) => {
-                let request = super::Endpoint::tcp(host, port).request(from);
-                return Ok(Wanted { request, version: Some(version), early: read.freeze() });
+                return Ok((version, Endpoint::tcp(host, port), read.freeze()));
             }
         }
     }
 }
 
 /// The last words to a client that is turned away.
-async fn say_goodbye(socket: &mut (impl AsyncWrite + Unpin), reply: &[u8]) {
+pub(super) async fn say_goodbye(socket: &mut (impl AsyncWrite + Unpin), reply: &[u8]) {
     let said = async {
         socket.write_all(reply).await?;
         socket.shutdown().await

@@ -1,11 +1,16 @@
 //! What is forwarded, and how.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 
 use super::endpoint::Endpoint;
 use crate::config::{ChannelOptions, SlowConsumer};
 use crate::error::ConfigError;
+use crate::session::ChannelStream;
 
 /// How many connections a forward has at a time, if nothing else is said: fewer than a connection has channels
 /// (4,096, [`Limits::max_channels`](crate::config::Limits::max_channels)), so that one forward leaves room for others,
@@ -30,6 +35,35 @@ pub enum WhileDown {
 pub(super) enum Kind {
     Local { listen: Endpoint, to: Endpoint },
     Dynamic { listen: Endpoint },
+    Remote { listen: Endpoint, to: To },
+}
+
+/// Where a connection that was taken on the server leads on this side.
+#[derive(Clone)]
+pub(super) enum To {
+    Endpoint(Endpoint),
+    /// Wherever the SOCKS client asks for.
+    Asked,
+    Function(Arc<Handler>),
+}
+
+/// A function that serves connections taken on the server.
+pub(super) type Handler = dyn Fn(ChannelStream) -> BoxFuture<'static, ()> + Send + Sync;
+
+impl fmt::Debug for To {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for To {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Endpoint(to) => write!(f, "to {to}"),
+            Self::Asked => f.write_str("by SOCKS"),
+            Self::Function(_) => f.write_str("to a function"),
+        }
+    }
 }
 
 impl fmt::Display for Kind {
@@ -37,6 +71,7 @@ impl fmt::Display for Kind {
         match self {
             Self::Local { to, .. } => write!(f, "to {to}"),
             Self::Dynamic { .. } => f.write_str("by SOCKS"),
+            Self::Remote { to, .. } => to.fmt(f),
         }
     }
 }
@@ -62,6 +97,7 @@ pub struct Forward {
     pub(super) max_connections: usize,
     pub(super) while_down: WhileDown,
     pub(super) handshake_limit: Duration,
+    pub(super) connect_limit: Duration,
 }
 
 impl Forward {
@@ -72,6 +108,7 @@ impl Forward {
             max_connections: MAX_CONNECTIONS,
             while_down: WhileDown::Wait(Duration::from_secs(30)),
             handshake_limit: Duration::from_secs(10),
+            connect_limit: Duration::from_secs(10),
         }
     }
 
@@ -93,8 +130,59 @@ impl Forward {
         Self::new(Kind::Dynamic { listen: listen.into() })
     }
 
+    /// Has the server listen, and connects to `to` from here for every connection: `ssh -R`.
+    ///
+    /// A TCP port becomes `tcpip-forward` (RFC 4254 section 7.1), a Unix socket on the server
+    /// `streamlocal-forward@openssh.com`. What the address means is up to the server: `localhost` is its loopback, `""`
+    /// all its addresses; OpenSSH's listens on loopback alone unless its `GatewayPorts` says otherwise. With port 0 it
+    /// chooses one, and is asked for the same one again after a reconnect.
+    ///
+    /// The server sees its connection taken before the one on this side is made; if that fails, it is closed.
+    pub fn remote(listen: impl Into<Endpoint>, to: impl Into<Endpoint>) -> Self {
+        Self::new(Kind::Remote { listen: listen.into(), to: To::Endpoint(to.into()) })
+    }
+
+    /// Has the server listen as a SOCKS proxy; connections are made from here: `ssh -R` with a port alone.
+    pub fn remote_dynamic(listen: impl Into<Endpoint>) -> Self {
+        Self::new(Kind::Remote { listen: listen.into(), to: To::Asked })
+    }
+
+    /// Has the server listen, and runs a function on every connection. It runs in a task of its own; when that is cut
+    /// off ([`close`](super::ForwardHandle::close)), its stream is dropped, which the other side sees as its end.
+    ///
+    /// ```no_run
+    /// # async fn example(conn: ractor_ssh::ConnectionRef) -> Result<(), Box<dyn std::error::Error>> {
+    /// use ractor_ssh::forward::Forward;
+    /// use tokio::io::AsyncWriteExt as _;
+    ///
+    /// let hello = Forward::remote_fn(("localhost", 0), |mut stream| async move {
+    ///     let _ = stream.write_all(b"hello\n").await;
+    /// });
+    /// let hello = conn.forward(hello).await?;
+    /// println!("the server listens on {}", hello.local_addr());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn remote_fn<F>(
+        listen: impl Into<Endpoint>,
+        serve: impl Fn(ChannelStream) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let serve: Arc<Handler> = Arc::new(move |stream| serve(stream).boxed());
+        Self::new(Kind::Remote { listen: listen.into(), to: To::Function(serve) })
+    }
+
+    /// Sets how long a connection on this side may take to be made, for a remote forward. Default 10 s.
+    pub const fn connect_limit(mut self, limit: Duration) -> Self {
+        self.connect_limit = limit;
+        self
+    }
+
     /// Sets how the channels are run: budgets, the time an open may take, and the slow-consumer policy, which is
     /// [`SlowConsumer::Yield`] with 5 s if nothing else is said. See [slow connections](crate::forward#slow-connections).
+    /// Of a remote forward, whose channels the server opens, the patience of that policy is all that counts.
     pub fn options(mut self, options: ChannelOptions) -> Self {
         self.options = options;
         self
@@ -131,6 +219,12 @@ impl Forward {
                 to.check_target()?;
             }
             Kind::Dynamic { listen } => listen.check_listen(true)?,
+            Kind::Remote { listen, to } => {
+                listen.check_listen(false)?;
+                if let To::Endpoint(to) = to {
+                    to.check_target()?;
+                }
+            }
         }
         if self.max_connections == 0 {
             return Err(ConfigError::new("max_connections", "is 0", "give at least 1 connection"));
@@ -141,6 +235,9 @@ impl Forward {
                 "is 0",
                 "give a time, Duration::MAX for no limit",
             ));
+        }
+        if self.connect_limit.is_zero() {
+            return Err(ConfigError::new("connect_limit", "is 0", "give a time, Duration::MAX for no limit"));
         }
         if matches!(self.while_down, WhileDown::Wait(limit) if limit.is_zero()) {
             let fix = "give a time, or `WhileDown::Refuse`";

@@ -106,12 +106,14 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(listen: Endpoint, to: String, remote: bool, max_connections: usize) -> Self {
+        let waits = ForwardState::Waiting { why: "there was no connection yet".into() };
+        let state = if remote { waits } else { ForwardState::Listening };
         Self {
             to,
             remote,
             max_connections,
             listen: Mutex::new(listen),
-            state: watch::Sender::new(ForwardState::Listening),
+            state: watch::Sender::new(state),
             stop: watch::Sender::new(Stop::Not),
             open: AtomicUsize::new(0),
             total: AtomicU64::new(0),
@@ -123,6 +125,10 @@ impl Shared {
 
     pub(super) fn listen(&self) -> Endpoint {
         self.lock().clone()
+    }
+
+    pub(super) fn listens(&self, at: Endpoint) {
+        *self.lock() = at;
     }
 
     pub(super) fn states(&self) -> watch::Receiver<ForwardState> {
@@ -175,6 +181,12 @@ impl Shared {
             counters: self.counters(),
             max_connections: self.max_connections,
         }
+    }
+
+    /// One that was never taken.
+    pub(super) fn turned_away(&self) {
+        self.total.fetch_add(1, Ordering::Relaxed);
+        self.refused();
     }
 
     pub(super) fn refused(&self) {

@@ -24,7 +24,7 @@ pub(crate) const SOON: Duration = Duration::from_secs(30);
 #[allow(clippy::large_enum_variant, reason = "there are few")]
 pub(crate) enum Server {
     OpenSsh(Sshd),
-    Ours(DaemonRef, ClientConfig),
+    Ours(#[expect(dead_code, reason = "kept, so that it runs")] DaemonRef, ClientConfig),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

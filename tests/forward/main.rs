@@ -20,6 +20,7 @@ mod leaks;
 mod life;
 mod local;
 mod managed;
+mod remote;
 mod socks;
 mod stalled;
 
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         faults::trials(),
         life::trials(),
         managed::trials(),
+        remote::trials(),
         stalled::trials(),
         leaks::trials(),
     ];
