@@ -21,6 +21,7 @@ use super::session_limits::SessionLimits;
 use crate::behaviour::ServerChannel;
 use crate::channel::open::open_towards_client;
 use crate::error::Phase;
+use crate::handle::intake::InUse;
 #[cfg(unix)]
 use crate::listen::UnixSocket;
 use crate::listen::{Acceptor, Listen};
@@ -41,6 +42,7 @@ struct Listener {
     at: ListenRequest,
     _tasks: JoinSet<()>,
     _slot: Slot,
+    _in_use: InUse,
 }
 
 impl Listeners {
@@ -74,6 +76,7 @@ impl Listeners {
             }
         };
         let ends = reception.ends();
+        let (gauges, actor) = (Arc::clone(&reception.intake.gauges), reception.intake.actor.clone());
         async move {
             let opened = async { tokio::time::timeout(limit, opened).await.ok().flatten() };
             let (port, tasks) = tokio::select! {
@@ -82,7 +85,8 @@ impl Listeners {
                 opened = opened => opened,
             }?;
             tracing::info!(%asked, port, "listening for the peer");
-            lock(&open).push(Listener { at: asked.at(port), _tasks: tasks, _slot: slot });
+            let in_use = InUse::new(gauges, actor);
+            lock(&open).push(Listener { at: asked.at(port), _tasks: tasks, _slot: slot, _in_use: in_use });
             Some(port)
         }
         .boxed()

@@ -22,7 +22,7 @@ use crate::error::ConfigError;
 /// ```
 ///
 /// russh 0.65.1 answers some messages by itself, and they cannot be counted here: opens of unknown channel types,
-/// unknown requests, and global requests. It ends the connection at a request it cannot decode: text that is no
+/// unknown requests, and unknown global requests. It ends the connection at a request it cannot decode: text that is no
 /// UTF-8, more than 130 terminal modes, modes that end early.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -40,8 +40,8 @@ pub struct SessionLimits {
     pub first_request: Duration,
     /// Opens per second. Beyond: SSH_OPEN_RESOURCE_SHORTAGE. Default 2,000 a second, 4,000 at once.
     pub opens: Rate,
-    /// Channel requests per second, new window sizes and signals included. Beyond: SSH_MSG_CHANNEL_FAILURE; what is
-    /// never answered is dropped. Default 10,000 a second, 20,000 at once.
+    /// Channel requests per second, new window sizes and signals included, and requests to listen. Beyond:
+    /// SSH_MSG_CHANNEL_FAILURE, SSH_MSG_REQUEST_FAILURE; what is never answered is dropped. Default 10,000 a second, 20,000 at once.
     pub requests: Rate,
     /// What the peer may have listened on at a time, ports and sockets together (RFC 4254 section 7.1). Beyond:
     /// SSH_MSG_REQUEST_FAILURE. Default 32. Nothing can be listened on unless a

@@ -130,8 +130,8 @@ fn imposed(login: &Login, asked: SessionKind) -> (SessionKind, Vec<(String, Stri
 
 /// For a behaviour that gets every request.
 fn whole(login: &Login, request: ChannelMsg) -> Decision {
-    // Who takes it has said yes, and has no way to the agent.
     if matches!(request, ChannelMsg::AuthAgent { .. }) {
+        // Over russh it is answered here and now: the behaviour could not say no, and has no way to the agent.
         return Decision::Answer(false);
     }
     let Some(asked) = kind_of(&request) else { return Decision::Deliver { before: Vec::new(), request } };
