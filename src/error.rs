@@ -253,7 +253,7 @@ impl OpenError {
 /// Why a server does not listen for us, or not listen no more (RFC 4254 section 7.1).
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
-pub enum ForwardError {
+pub enum ListenError {
     /// A wrong argument.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -290,7 +290,7 @@ pub enum ForwardError {
     Connection(#[from] ConnectionError),
 }
 
-impl ForwardError {
+impl ListenError {
     /// Who caused it.
     #[must_use]
     pub const fn origin(&self) -> Origin {

@@ -4,12 +4,14 @@
 //! cargo run --example ssh -- -p 2222 user@127.0.0.1 -- uname -a
 //! cargo run --example ssh -- -t user@127.0.0.1
 //! cargo run --example ssh -- -J user@bastion.example.org,inner user@target
+//! cargo run --example ssh -- -N -L 5432:db.internal:5432 -D 1080 user@bastion.example.org
 //! ```
 //!
 //! It reads OpenSSH's configuration files, or the one that `-F` names. stdin, stdout and stderr are streamed and
 //! binary-safe. Exits with the remote status, 128 + n when the remote command was ended by signal n, and 255 for SSH
 //! errors.
 
+mod forwards;
 mod options;
 mod session;
 
@@ -40,6 +42,8 @@ async fn main() -> ExitCode {
 async fn run(args: &Args) -> Result<u8, BoxError> {
     let applied = args.client().await?;
     let conn = Client::new(applied.config).connect().await?;
+    // They are there as long as their handles are.
+    let _forwards = forwards::set_up(&conn, args, &applied.options).await?;
     let status = if session::is_wanted(args, &applied.options) {
         session::run(&conn, args, &applied.options).await?
     } else {

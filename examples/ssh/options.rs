@@ -44,6 +44,24 @@ pub(crate) struct Args {
     /// An option as a configuration file has it: `Keyword=value`.
     #[arg(short = 'o')]
     option: Vec<String>,
+    /// Listen here, and lead there from the server: `[address:]port:host:port`; paths of Unix sockets as either end.
+    #[arg(short = 'L')]
+    pub(crate) local: Vec<String>,
+    /// Have the server listen, and lead there from here: `[address:]port[:host:port]`; without a host, by SOCKS.
+    #[arg(short = 'R')]
+    pub(crate) remote: Vec<String>,
+    /// Listen here as a SOCKS proxy: `[address:]port`.
+    #[arg(short = 'D')]
+    pub(crate) dynamic: Vec<String>,
+    /// Lend the agent to the command.
+    #[arg(short = 'A')]
+    pub(crate) agent: bool,
+    /// Lend the display to the command, with restrictions.
+    #[arg(short = 'X')]
+    pub(crate) x11: bool,
+    /// Lend the display to the command, without restrictions.
+    #[arg(short = 'Y')]
+    pub(crate) trusted_x11: bool,
     /// Ask for a terminal.
     #[arg(short)]
     pub(crate) terminal: bool,

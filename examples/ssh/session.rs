@@ -8,6 +8,7 @@ use ractor_ssh::wire::pty::{PtyRequest, WindowSize};
 use ractor_ssh::{BoxError, ConnectionRef};
 use tokio::io::AsyncWriteExt;
 
+use crate::forwards;
 use crate::options::Args;
 
 /// Whether there is to be none.
@@ -34,7 +35,7 @@ pub(crate) async fn run(conn: &ConnectionRef, args: &Args, options: &HostOptions
     };
     let input = if options.stdin_null() == Some(true) { Stdin::null() } else { Stdin::piped() };
     let command = command.stdin(input).stdout(Stdio::inherit()).stderr(Stdio::inherit());
-    let command = with_env(command, options);
+    let command = forwards::lend(with_env(command, options), args, options);
     if wants_terminal(args, options, line.is_empty()) {
         in_terminal(command).await
     } else {

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use ractor::ActorRef;
 
 use super::actor::State;
-use crate::error::{ConnectionError, ForwardError, Phase};
+use crate::error::{ConnectionError, ListenError, Phase};
 use crate::handle::acceptance::Ticket;
 use crate::handle::msg::{ConnectionMsg, ListenCommand, Listening, UnlistenCommand};
 use crate::observe::Gauges;
@@ -29,7 +29,7 @@ impl State {
                 Ok(Ok(chosen)) => drop(answer.send(settle(myself, gauges, request, ticket, chosen))),
                 Ok(Err(refused)) => drop(answer.send(Err(error(refused, &request, &down)))),
                 Err(_) => {
-                    let _ = answer.send(Err(ForwardError::Timeout { after: limit }));
+                    let _ = answer.send(Err(ListenError::Timeout { after: limit }));
                     if let Ok(chosen) = asking.await {
                         drop(settle(myself, gauges, request, ticket, chosen));
                     }
@@ -48,7 +48,7 @@ impl State {
             let result = match asked {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(refused)) => Err(error(refused, &request, &down)),
-                Err(_) => Err(ForwardError::Timeout { after: limit }),
+                Err(_) => Err(ListenError::Timeout { after: limit }),
             };
             if let (Err(error), None) = (&result, &answer) {
                 tracing::debug!(%request, %error, "the server may go on listening");
@@ -59,12 +59,12 @@ impl State {
         });
     }
 
-    fn may_listen(&self) -> Result<(), ForwardError> {
+    fn may_listen(&self) -> Result<(), ListenError> {
         if let Some(error) = self.args.down.get().or(self.closing.as_ref()) {
-            return Err(ForwardError::Connection(error.clone()));
+            return Err(ListenError::Connection(error.clone()));
         }
         if self.phase != Phase::Up {
-            return Err(ForwardError::Draining);
+            return Err(ListenError::Draining);
         }
         Ok(())
     }
@@ -77,10 +77,10 @@ fn settle(
     request: ListenRequest,
     ticket: Ticket,
     chosen: Option<u32>,
-) -> Result<Listening, ForwardError> {
+) -> Result<Listening, ListenError> {
     let request = match (&request, chosen) {
         (ListenRequest::Tcpip { port: 0, .. }, chosen) => {
-            let port = chosen.and_then(|port| u16::try_from(port).ok()).ok_or(ForwardError::NoPort)?;
+            let port = chosen.and_then(|port| u16::try_from(port).ok()).ok_or(ListenError::NoPort)?;
             request.at(port)
         }
         _ => request,
@@ -89,12 +89,12 @@ fn settle(
     Ok(Listening::new(actor, gauges, request, ticket))
 }
 
-fn error(refused: ListenRefused, request: &ListenRequest, down: &OnceLock<ConnectionError>) -> ForwardError {
+fn error(refused: ListenRefused, request: &ListenRequest, down: &OnceLock<ConnectionError>) -> ListenError {
     match refused {
-        ListenRefused::ByPeer => ForwardError::Refused { what: request.to_string() },
-        ListenRefused::Unsupported => ForwardError::NotAClient,
+        ListenRefused::ByPeer => ListenError::Refused { what: request.to_string() },
+        ListenRefused::Unsupported => ListenError::NotAClient,
         ListenRefused::Lost => {
-            ForwardError::Connection(down.get().cloned().unwrap_or(ConnectionError::Closed))
+            ListenError::Connection(down.get().cloned().unwrap_or(ConnectionError::Closed))
         }
     }
 }

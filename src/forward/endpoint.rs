@@ -20,7 +20,8 @@ use crate::wire::open::OpenRequest;
 pub enum Endpoint {
     /// A TCP port.
     Tcp {
-        /// An address, or a name that is looked up where the endpoint is: on the server, if that is there.
+        /// An address, or a name that is looked up where the endpoint is: on the server, if that is there. To listen on
+        /// here, `*` is every address.
         host: String,
         /// The port. To listen on, 0 has one chosen.
         port: u16,
@@ -85,7 +86,7 @@ impl Endpoint {
             Self::Tcp { host, .. } if host.is_empty() && here => Err(ConfigError::new(
                 "listen",
                 "has no address",
-                "give one: `127.0.0.1` for this host alone, `0.0.0.0` or `::` for everybody",
+                "give one: `127.0.0.1` for this host alone, `*` for everybody",
             )),
             Self::Unix { path } if path.is_empty() => {
                 Err(ConfigError::new("listen", "is an empty path", "give the path of the socket"))

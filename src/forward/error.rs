@@ -33,7 +33,7 @@ pub enum ForwardError {
         /// Where it was asked to.
         at: Endpoint,
         /// What is known of the reason. The protocol carries none (RFC 4254 section 7.1).
-        source: Box<crate::error::ForwardError>,
+        source: Box<crate::error::ListenError>,
     },
 }
 

@@ -1,7 +1,7 @@
 //! The local sockets of forwards, and how one connects locally.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 #[cfg(unix)]
 use tokio::net::UnixStream;
@@ -40,7 +40,10 @@ impl Listener {
     pub(super) async fn bind(at: &Endpoint) -> io::Result<(Self, Endpoint)> {
         match at {
             Endpoint::Tcp { host, port } => {
-                let listener = TcpListener::bind((host.as_str(), *port)).await?;
+                let listener = match host.as_str() {
+                    "*" => everywhere(*port).await?,
+                    host => TcpListener::bind((host, *port)).await?,
+                };
                 let at = listener.local_addr()?.into();
                 Ok((Self::Tcp(listener), at))
             }
@@ -71,16 +74,21 @@ impl Local {
     }
 }
 
+/// Every address of this machine, of both families if there are both.
+async fn everywhere(port: u16) -> io::Result<TcpListener> {
+    match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
+        Ok(listener) => Ok(listener),
+        Err(_) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await,
+    }
+}
+
 impl Listen for Listener {
     type Io = Local;
 
     async fn accept(&mut self) -> io::Result<Local> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%error, "no TCP_NODELAY");
-                }
+                let (stream, peer) = Listen::accept(listener).await?;
                 Ok(Local::Tcp(stream, Some(peer)))
             }
             #[cfg(unix)]

@@ -59,12 +59,12 @@ impl Remote {
     ) -> Result<(), ForwardError> {
         let before = shared.listen();
         let mut asked = self.ask_for(&before, connection, shared).await;
-        if matches!(asked, Err(error::ForwardError::Refused { .. })) && before != self.listen {
+        if matches!(asked, Err(error::ListenError::Refused { .. })) && before != self.listen {
             asked = self.ask_for(&self.listen, connection, shared).await;
         }
         let listener = asked.map_err(|error| match error {
-            error::ForwardError::Config(error) => ForwardError::Config(error),
-            error::ForwardError::Connection(error) => ForwardError::Connection(error),
+            error::ListenError::Config(error) => ForwardError::Config(error),
+            error::ListenError::Connection(error) => ForwardError::Connection(error),
             error => ForwardError::Refused { at: self.listen.clone(), source: Box::new(error) },
         })?;
         shared.listens(match &self.listen {
@@ -81,7 +81,7 @@ impl Remote {
         at: &Endpoint,
         connection: &ConnectionRef,
         shared: &Arc<Shared>,
-    ) -> Result<RemoteListener, error::ForwardError> {
+    ) -> Result<RemoteListener, error::ListenError> {
         let (places, give, shared) = (Arc::clone(&self.places), self.give.clone(), Arc::clone(shared));
         let make = move || {
             let Ok(place) = Arc::clone(&places).try_acquire_owned() else {

@@ -14,7 +14,7 @@ use super::roster::Parent;
 use super::route::Claim;
 use crate::behaviour::HandleTimeouts;
 use crate::config::ChannelOptions;
-use crate::error::{ConnectionError, ForwardError, OpenError};
+use crate::error::{ConnectionError, ListenError, OpenError};
 use crate::observe::{ConnectionInfo, Gauges};
 use crate::port::Port;
 use crate::transport::{OpenRefused, TransportEvent};
@@ -63,14 +63,14 @@ pub(crate) struct ListenCommand {
     pub(crate) request: ListenRequest,
     /// Takes its channels in.
     pub(crate) ticket: Ticket,
-    pub(crate) answer: oneshot::Sender<Result<Listening, ForwardError>>,
+    pub(crate) answer: oneshot::Sender<Result<Listening, ListenError>>,
 }
 
 /// Something to listen on no more. Channels are taken in until the server has answered.
 pub(crate) struct UnlistenCommand {
     pub(crate) request: ListenRequest,
     pub(crate) ticket: Ticket,
-    pub(crate) answer: Option<oneshot::Sender<Result<(), ForwardError>>>,
+    pub(crate) answer: Option<oneshot::Sender<Result<(), ListenError>>>,
 }
 
 /// The server listens, until this is dropped.
@@ -95,13 +95,13 @@ impl Listening {
     }
 
     /// Has the server listen no more; tells the answer.
-    pub(crate) fn cancel(mut self) -> oneshot::Receiver<Result<(), ForwardError>> {
+    pub(crate) fn cancel(mut self) -> oneshot::Receiver<Result<(), ListenError>> {
         let (tx, rx) = oneshot::channel();
         self.end(Some(tx));
         rx
     }
 
-    fn end(&mut self, answer: Option<oneshot::Sender<Result<(), ForwardError>>>) {
+    fn end(&mut self, answer: Option<oneshot::Sender<Result<(), ListenError>>>) {
         if let Some(ticket) = self.ticket.take() {
             let request = self.request.clone();
             let _ = self.actor.cast(ConnectionMsg::Unlisten(UnlistenCommand { request, ticket, answer }));

@@ -4,7 +4,7 @@ use tokio::sync::oneshot;
 
 use super::accept::maker;
 use crate::behaviour::ClientChannel;
-use crate::error::{ConfigError, ConnectionError, ForwardError};
+use crate::error::{ConfigError, ConnectionError, ListenError};
 use crate::handle::ConnectionRef;
 use crate::handle::acceptance::Maker;
 use crate::handle::msg::{ConnectionMsg, ListenCommand, Listening};
@@ -79,11 +79,11 @@ impl RemoteListener {
     /// # Errors
     /// The server refused or did not answer in time: it may go on listening, and its channels are refused. The connection
     /// ended, and the listener with it.
-    pub async fn cancel(self) -> Result<(), ForwardError> {
+    pub async fn cancel(self) -> Result<(), ListenError> {
         let Self { listening, connection } = self;
         match listening.cancel().await {
             Ok(answer) => answer,
-            Err(_) => Err(ForwardError::Connection(connection.closed().await)),
+            Err(_) => Err(ListenError::Connection(connection.closed().await)),
         }
     }
 
@@ -145,7 +145,7 @@ impl ConnectionRef {
         address: impl Into<String> + Send,
         port: u16,
         make: impl Fn(ForwardedTcpip) -> Option<C> + Send + Sync + 'static,
-    ) -> Result<RemoteListener, ForwardError> {
+    ) -> Result<RemoteListener, ListenError> {
         let make = maker(move |request| match request {
             OpenRequest::ForwardedTcpip { address, port, originator_address, originator_port } => {
                 make(ForwardedTcpip { address, port, originator_address, originator_port })
@@ -168,7 +168,7 @@ impl ConnectionRef {
         &self,
         path: impl Into<String> + Send,
         make: impl Fn(ForwardedStreamlocal) -> Option<C> + Send + Sync + 'static,
-    ) -> Result<RemoteListener, ForwardError> {
+    ) -> Result<RemoteListener, ListenError> {
         let path = path.into();
         if path.is_empty() || path.contains('\0') {
             let error = ConfigError::new("path", "is empty or has a NUL in it", "give the path of a socket");
@@ -181,16 +181,16 @@ impl ConnectionRef {
         self.listen(ListenRequest::Streamlocal { path }, make).await
     }
 
-    async fn listen(&self, request: ListenRequest, make: Maker) -> Result<RemoteListener, ForwardError> {
+    async fn listen(&self, request: ListenRequest, make: Maker) -> Result<RemoteListener, ListenError> {
         let ticket = self
             .acceptance()
             .listener(request.clone(), make)
-            .map_err(|_| ForwardError::InUse { what: request.to_string() })?;
+            .map_err(|_| ListenError::InUse { what: request.to_string() })?;
         let (answer, answered) = oneshot::channel();
         self.tell(ConnectionMsg::Listen(ListenCommand { request, ticket, answer }))?;
         match answered.await {
             Ok(listening) => Ok(RemoteListener { listening: listening?, connection: self.clone() }),
-            Err(_) => Err(ForwardError::Connection(self.closed().await)),
+            Err(_) => Err(ListenError::Connection(self.closed().await)),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Owns the accept loop and the file of a Unix socket. Knows nothing of SSH.
 
 mod accept;
+mod sockets;
 #[cfg(unix)]
 mod unix;
 

@@ -16,15 +16,10 @@ pub(super) async fn connect(open: &DirectTcpip) -> Result<TcpStream, OpenFailure
         tracing::info!(host = open.host, port = open.port, %error, "a forwarded connection failed");
         OpenFailureReason::ConnectFailed
     })?;
-    at_once(&stream);
-    Ok(stream)
-}
-
-/// What is written goes out at once.
-pub(super) fn at_once(stream: &TcpStream) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY");
     }
+    Ok(stream)
 }
 
 /// Connects to a Unix socket; whoever waits sets the limit.

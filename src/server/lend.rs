@@ -7,11 +7,9 @@ mod display;
 #[cfg(unix)]
 mod socket;
 
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ractor::ActorRef;
 use tokio::sync::OwnedSemaphorePermit;
@@ -124,12 +122,4 @@ impl Drop for Listens {
     fn drop(&mut self) {
         self.0.abort();
     }
-}
-
-/// For how long nothing is accepted when the system has no room for another socket.
-const BREATH: Duration = Duration::from_millis(100);
-
-async fn take_a_breath(error: io::Error) {
-    tracing::warn!(%error, "a connection to what a client lends is not accepted");
-    tokio::time::sleep(BREATH).await;
 }

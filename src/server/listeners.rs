@@ -4,12 +4,12 @@
 //! door, and as soon as the connection takes nothing new.
 
 use std::future::Future;
-use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
@@ -145,18 +145,16 @@ impl Room {
         for socket in sockets {
             let (room, address) = (self.clone(), address.clone());
             tasks.spawn(async move {
-                let accepted = |permit, stream: TcpStream| {
-                    let from = stream.peer_addr().ok();
+                let accepted = |permit, (stream, from): (TcpStream, SocketAddr)| {
                     let request = OpenRequest::ForwardedTcpip {
                         address: address.clone(),
                         port,
-                        originator_address: from.map(|from| from.ip().to_string()).unwrap_or_default(),
-                        originator_port: from.map_or(0, |from| from.port()),
+                        originator_address: from.ip().to_string(),
+                        originator_port: from.port(),
                     };
-                    forward::at_once(&stream);
                     room.open(request, forward::relay(stream, permit));
                 };
-                room.serve(Tcp(socket), accepted).await;
+                room.serve(socket, accepted).await;
             });
         }
         Some((port, tasks))
@@ -223,24 +221,5 @@ impl Room {
                 tracing::debug!(%error, "a forwarded connection is closed");
             }
         });
-    }
-}
-
-struct Tcp(TcpListener);
-
-impl Listen for Tcp {
-    type Io = TcpStream;
-
-    async fn accept(&mut self) -> io::Result<TcpStream> {
-        self.0.accept().await.map(|(stream, _)| stream)
-    }
-}
-
-#[cfg(unix)]
-impl Listen for UnixSocket {
-    type Io = tokio::net::UnixStream;
-
-    async fn accept(&mut self) -> io::Result<Self::Io> {
-        Self::accept(self).await
     }
 }

@@ -1,10 +1,11 @@
 //! What is forwarded: `LocalForward`, `RemoteForward`, `DynamicForward`.
 //!
-//! Owns reading and writing the specifications. Forwards nothing.
+//! Owns reading and writing the specifications, and what they are for [`forward`](crate::forward).
 
 use std::fmt;
 
 use crate::error::ConfigError;
+use crate::forward;
 
 /// Where a forward listens, or leads to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -32,6 +33,14 @@ pub struct Forward {
     pub listen: Endpoint,
     /// Where they lead; `None` is wherever the SOCKS client asks for.
     pub connect: Option<Endpoint>,
+}
+
+impl Endpoint {
+    /// Whether a port is to be chosen.
+    #[must_use]
+    pub const fn is_port_0(&self) -> bool {
+        matches!(self, Self::Tcp { port: 0, .. })
+    }
 }
 
 impl fmt::Display for Endpoint {
@@ -97,6 +106,37 @@ impl Forward {
         Self::read(false, spec, Wants::NoTarget).map_err(|problem| {
             ConfigError::new("dynamic forward", problem, "write [address:]port, IPv6 in brackets")
         })
+    }
+
+    /// The forward for [`ConnectionRef::forward`](crate::ConnectionRef::forward) and its kin. An end that listens and
+    /// names no address is on loopback, or on every address if `gateway_ports` says so, which is for local ones only.
+    pub fn to_forward(&self, gateway_ports: bool) -> forward::Forward {
+        let here = if gateway_ports { "*" } else { "localhost" };
+        let listen = match (&self.listen, self.remote) {
+            (Endpoint::Unix(path), _) => forward::Endpoint::unix(path),
+            (Endpoint::Tcp { host: None, port }, true) => forward::Endpoint::tcp("localhost", *port),
+            // What servers take for every address (RFC 4254 section 7.1).
+            (Endpoint::Tcp { host: Some(host), port }, true) if host == "*" => {
+                forward::Endpoint::tcp("", *port)
+            }
+            (Endpoint::Tcp { host: None, port }, false) => forward::Endpoint::tcp(here, *port),
+            (Endpoint::Tcp { host: Some(host), port }, false) if host.is_empty() => {
+                forward::Endpoint::tcp("*", *port)
+            }
+            (Endpoint::Tcp { host: Some(host), port }, _) => forward::Endpoint::tcp(host, *port),
+        };
+        let to = self.connect.as_ref().map(|connect| match connect {
+            Endpoint::Unix(path) => forward::Endpoint::unix(path),
+            Endpoint::Tcp { host, port } => {
+                forward::Endpoint::tcp(host.as_deref().unwrap_or("localhost"), *port)
+            }
+        });
+        match (to, self.remote) {
+            (Some(to), false) => forward::Forward::local(listen, to),
+            (None, false) => forward::Forward::dynamic(listen),
+            (Some(to), true) => forward::Forward::remote(listen, to),
+            (None, true) => forward::Forward::remote_dynamic(listen),
+        }
     }
 
     /// Reads `[host:]port` and a destination (or none, for SOCKS); the error says what is wrong.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use libtest_mimic::Trial;
 use ractor_ssh::config::ChannelOptions;
-use ractor_ssh::error::{ForwardError, OpenError};
+use ractor_ssh::error::{ListenError, OpenError};
 use ractor_ssh::session::{ChannelStream, stream_fn};
 use ractor_ssh::wire::codes::OpenFailureReason;
 use ractor_ssh::wire::open::OpenRequest;
@@ -262,7 +262,7 @@ async fn ours() {
         assert_eq!(from.recv().await.unwrap().originator_address, "::1");
     }
     let twice = conn.tcpip_forward("127.0.0.1", listener.port(), answer).await;
-    assert!(matches!(twice, Err(ForwardError::Refused { .. })), "{twice:?}");
+    assert!(matches!(twice, Err(ListenError::Refused { .. })), "{twice:?}");
     soon(conn.close()).await;
 }
 
@@ -364,12 +364,12 @@ async fn policies() {
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
     assert!(soon(conn.tcpip_forward("localhost", 0, answer)).await.is_ok());
     let refused = soon(conn.tcpip_forward("", 0, answer)).await;
-    assert!(matches!(refused, Err(ForwardError::Refused { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(ListenError::Refused { .. })), "{refused:?}");
     let quiet = |_| Some(stream_fn(after_eof));
     assert!(soon(conn.streamlocal_forward(path("a.sock"), quiet)).await.is_ok());
     for wrong in [path("a.other"), "relative.sock".into(), path("../x/../a.sock")] {
         let refused = soon(conn.streamlocal_forward(wrong, quiet)).await;
-        assert!(matches!(refused, Err(ForwardError::Refused { .. })), "{refused:?}");
+        assert!(matches!(refused, Err(ListenError::Refused { .. })), "{refused:?}");
     }
     soon(conn.close()).await;
 
@@ -409,10 +409,10 @@ async fn bad_policies() {
     let conn = served.connect().await;
     for port in [1, 2] {
         let refused = soon(conn.tcpip_forward("localhost", port, answer)).await;
-        assert!(matches!(refused, Err(ForwardError::Refused { .. })), "{port}: {refused:?}");
+        assert!(matches!(refused, Err(ListenError::Refused { .. })), "{port}: {refused:?}");
     }
     let refused = soon(conn.streamlocal_forward("/tmp/x", |_| Some(stream_fn(after_eof)))).await;
-    assert!(matches!(refused, Err(ForwardError::Refused { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(ListenError::Refused { .. })), "{refused:?}");
     assert_eq!(served.daemon.info().counters.requests_refused, 3);
     soon(conn.close()).await;
 }
@@ -467,7 +467,7 @@ async fn unix() {
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     assert!(path.exists());
     let refused = soon(conn.streamlocal_forward(name, quiet)).await;
-    assert!(matches!(refused, Err(ForwardError::Refused { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(ListenError::Refused { .. })), "{refused:?}");
     soon(conn.close()).await;
     let served = Served::start(open_house().streamlocal_bind_unlink(true)).await;
     let conn = served.connect().await;
@@ -495,7 +495,7 @@ async fn bounded() {
     for _ in 0..3 {
         listeners.push(soon(conn.tcpip_forward("localhost", 0, answer)).await.unwrap());
     }
-    assert!(matches!(conn.tcpip_forward("localhost", 0, answer).await, Err(ForwardError::Refused { .. })));
+    assert!(matches!(conn.tcpip_forward("localhost", 0, answer).await, Err(ListenError::Refused { .. })));
     let port = listeners[0].port();
     let first = TcpStream::connect(local(port)).await.unwrap();
     let _second = TcpStream::connect(local(listeners[1].port())).await.unwrap();

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use libtest_mimic::Trial;
-use ractor_ssh::error::ForwardError;
+use ractor_ssh::error::ListenError;
 use ractor_ssh::session::{ChannelStream, stream_fn};
 use ractor_ssh::{ClientChannel, ForwardedTcpip};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -147,7 +147,7 @@ async fn cancel() {
     // The same port can be asked for again.
     let again = soon("again", conn.tcpip_forward("localhost", port, answer)).await.unwrap();
     assert_eq!(again.port(), port);
-    assert!(matches!(conn.tcpip_forward("localhost", port, answer).await, Err(ForwardError::InUse { .. })));
+    assert!(matches!(conn.tcpip_forward("localhost", port, answer).await, Err(ListenError::InUse { .. })));
     soon("close", conn.close()).await;
 }
 
@@ -185,9 +185,9 @@ async fn unix() {
     std::fs::write(directory.path().join("file"), "").unwrap();
     let file = directory.path().join("file").to_str().unwrap().to_owned();
     let refused = conn.streamlocal_forward(file, |_| Some(stream_fn(after_eof))).await;
-    assert!(matches!(refused, Err(ForwardError::Refused { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(ListenError::Refused { .. })), "{refused:?}");
     let empty = conn.streamlocal_forward("", |_| Some(stream_fn(after_eof))).await;
-    assert!(matches!(empty, Err(ForwardError::Config(_))), "{empty:?}");
+    assert!(matches!(empty, Err(ListenError::Config(_))), "{empty:?}");
     soon("close", conn.close()).await;
 }
 
@@ -198,7 +198,7 @@ async fn forbidden() {
         let sshd = Sshd::builder().config(line).start().unwrap();
         let conn = connect(&sshd).await;
         let refused = soon("an answer", conn.tcpip_forward("localhost", 0, answer)).await;
-        assert!(matches!(refused, Err(ForwardError::Refused { .. })), "{line}: {refused:?}");
+        assert!(matches!(refused, Err(ListenError::Refused { .. })), "{line}: {refused:?}");
         let output = soon("a command", conn.exec("echo alive").output()).await.unwrap();
         assert_eq!(output.stdout, b"alive\n");
         soon("close", conn.close()).await;
@@ -224,6 +224,6 @@ async fn lost() {
     let listener = conn.tcpip_forward("localhost", 0, answer).await.unwrap();
     sshd.kill();
     soon("the end", listener.closed()).await;
-    assert!(matches!(listener.cancel().await, Err(ForwardError::Connection(_))));
-    assert!(matches!(conn.tcpip_forward("localhost", 0, answer).await, Err(ForwardError::Connection(_))));
+    assert!(matches!(listener.cancel().await, Err(ListenError::Connection(_))));
+    assert!(matches!(conn.tcpip_forward("localhost", 0, answer).await, Err(ListenError::Connection(_))));
 }

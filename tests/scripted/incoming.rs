@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ractor_ssh::error::{ConnectionError, ForwardError, OpenError};
+use ractor_ssh::error::{ConnectionError, ListenError, OpenError};
 use ractor_ssh::session::stream_fn;
 use ractor_ssh::test_util::{ScriptConfig, ScriptedPeer, scripted};
 use ractor_ssh::wire::codes::OpenFailureReason;
@@ -30,7 +30,7 @@ fn quiet() -> Probe {
     Probe::new().0
 }
 
-type Listening = JoinHandle<Result<RemoteListener, ForwardError>>;
+type Listening = JoinHandle<Result<RemoteListener, ListenError>>;
 
 fn listening(conn: &ConnectionRef, address: &'static str, port: u16) -> Listening {
     let conn = conn.clone();
@@ -134,7 +134,7 @@ async fn an_open_that_comes_before_a_refusal_is_refused() {
     });
     assert_eq!(channel.unwrap_err(), PROHIBITED);
     let error = refused.unwrap_err();
-    assert!(matches!(&error, ForwardError::Refused { what } if what == "localhost:0"), "{error}");
+    assert!(matches!(&error, ListenError::Refused { what } if what == "localhost:0"), "{error}");
     assert_clean(&conn, &peer).await;
 }
 
@@ -145,7 +145,7 @@ async fn a_server_that_does_not_answer_is_given_up_and_its_late_yes_is_cancelled
     let listening = listening(&conn, "localhost", 0);
     let asked = peer.expect_listen().await;
     let error = listening.await.unwrap().unwrap_err();
-    assert!(matches!(error, ForwardError::Timeout { after } if after == Duration::from_secs(5)), "{error}");
+    assert!(matches!(error, ListenError::Timeout { after } if after == Duration::from_secs(5)), "{error}");
     asked.accept(Some(2000));
     let cancel = peer.expect_listen().await;
     assert!(cancel.is_cancel());
@@ -172,7 +172,7 @@ async fn a_server_that_says_no_port_has_none() {
     for chosen in [None, Some(70_000)] {
         let listening = listening(&conn, "localhost", 0);
         peer.expect_listen().await.accept(chosen);
-        assert!(matches!(listening.await.unwrap(), Err(ForwardError::NoPort)));
+        assert!(matches!(listening.await.unwrap(), Err(ListenError::NoPort)));
     }
 }
 
@@ -257,11 +257,11 @@ async fn a_draining_connection_takes_nothing_in_and_asks_for_nothing() {
     };
     settle().await;
     assert_eq!(peer.open(at("localhost", 2000)).await.unwrap_err(), PROHIBITED);
-    assert!(matches!(listening(&conn, "localhost", 1).await.unwrap(), Err(ForwardError::Draining)));
+    assert!(matches!(listening(&conn, "localhost", 1).await.unwrap(), Err(ListenError::Draining)));
     channel.close();
     draining.await.unwrap();
     assert!(matches!(listener.closed().await, ConnectionError::Closed));
-    assert!(matches!(listener.cancel().await, Err(ForwardError::Connection(_))));
+    assert!(matches!(listener.cancel().await, Err(ListenError::Connection(_))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -273,9 +273,9 @@ async fn a_lost_connection_ends_what_waits_for_an_answer() {
     let cancelling = tokio::spawn(held.cancel());
     let _cancel = peer.expect_listen().await;
     peer.vanish();
-    assert!(matches!(asking.await.unwrap(), Err(ForwardError::Connection(_))));
-    assert!(matches!(cancelling.await.unwrap(), Err(ForwardError::Connection(_))));
-    assert!(matches!(listening(&conn, "localhost", 1).await.unwrap(), Err(ForwardError::Connection(_))));
+    assert!(matches!(asking.await.unwrap(), Err(ListenError::Connection(_))));
+    assert!(matches!(cancelling.await.unwrap(), Err(ListenError::Connection(_))));
+    assert!(matches!(listening(&conn, "localhost", 1).await.unwrap(), Err(ListenError::Connection(_))));
 }
 
 #[tokio::test(start_paused = true)]

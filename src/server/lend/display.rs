@@ -9,7 +9,8 @@ use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::{Lender, Listens, take_a_breath};
+use super::{Lender, Listens};
+use crate::listen::Acceptor;
 use crate::server::request::X11Session;
 use crate::wire::open::OpenRequest;
 use crate::wire::request::X11Request;
@@ -95,25 +96,19 @@ fn bind_one(port: u16) -> io::Result<Vec<TcpListener>> {
 }
 
 async fn listen(listener: TcpListener, lender: Lender, places: Arc<Semaphore>, single: bool) {
+    let mut acceptor = Acceptor::new(listener);
     loop {
-        match listener.accept().await {
-            Ok((stream, from)) => {
-                // Whichever listener has the only place, there is no other one.
-                let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-                if single {
-                    places.close();
-                }
-                lend(&lender, stream, from, place);
-            }
-            Err(error) => take_a_breath(error).await,
+        let (stream, from) = acceptor.next(|| ()).await;
+        // Whichever listener has the only place, there is no other one.
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        if single {
+            places.close();
         }
+        lend(&lender, stream, from, place);
     }
 }
 
 fn lend(lender: &Lender, stream: TcpStream, from: SocketAddr, place: tokio::sync::OwnedSemaphorePermit) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "no TCP_NODELAY");
-    }
     let request =
         OpenRequest::X11 { originator_address: from.ip().to_string(), originator_port: from.port() };
     lender.open(request, stream, place);

@@ -9,7 +9,8 @@ use tempfile::TempDir;
 use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 
-use super::{Lender, Listens, take_a_breath};
+use super::{Lender, Listens};
+use crate::listen::Acceptor;
 use crate::wire::open::OpenRequest;
 use crate::x11::private_directory;
 
@@ -42,10 +43,8 @@ impl LentAgent {
 async fn listen(listener: UnixListener, lender: Lender) {
     let places = Arc::new(Semaphore::new(AT_A_TIME));
     // It is never closed.
+    let mut acceptor = Acceptor::new(listener);
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-        match listener.accept().await {
-            Ok((stream, _)) => lender.open(OpenRequest::AuthAgent, stream, place),
-            Err(error) => take_a_breath(error).await,
-        }
+        lender.open(OpenRequest::AuthAgent, acceptor.next(|| ()).await, place);
     }
 }

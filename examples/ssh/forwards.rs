@@ -1,0 +1,85 @@
+//! Ports, sockets, the agent and the display.
+
+use ractor_ssh::auth::AgentForward;
+use ractor_ssh::forward::ForwardHandle;
+use ractor_ssh::session::Command;
+use ractor_ssh::ssh_config::{AgentForwarding, Forward, HostOptions};
+use ractor_ssh::x11::{Display, X11Forward};
+use ractor_ssh::{BoxError, ConnectionRef};
+
+use crate::options::Args;
+
+/// Sets up what the command line and the files ask for. As OpenSSH, goes on without those that cannot be had, unless
+/// `ExitOnForwardFailure` is set.
+pub(crate) async fn set_up(
+    conn: &ConnectionRef,
+    args: &Args,
+    options: &HostOptions,
+) -> Result<Vec<ForwardHandle>, BoxError> {
+    let mut wanted = Vec::new();
+    for spec in &args.local {
+        wanted.push(Forward::local(spec)?);
+    }
+    for spec in &args.remote {
+        wanted.push(Forward::remote(spec)?);
+    }
+    for spec in &args.dynamic {
+        wanted.push(Forward::dynamic(spec)?);
+    }
+    wanted.extend(options.local_forwards());
+    wanted.extend(options.remote_forwards());
+    wanted.extend(options.dynamic_forwards());
+    let leads_anywhere = |forward: &Forward| forward.remote && forward.connect.is_none();
+    let limited = options.permit_remote_open().iter().any(|place| place != "any");
+    if limited && wanted.iter().any(leads_anywhere) {
+        return Err("PermitRemoteOpen is not honoured: leave it out, or give -R a destination".into());
+    }
+    let mut handles = Vec::new();
+    for forward in wanted {
+        let remote = forward.remote;
+        match conn.forward(forward.to_forward(options.gateway_ports() == Some(true))).await {
+            Ok(handle) => {
+                if remote && forward.listen.is_port_0() {
+                    eprintln!(
+                        "Allocated port {} for remote forward",
+                        handle.local_addr().port().unwrap_or(0)
+                    );
+                }
+                handles.push(handle);
+            }
+            Err(error) if options.exit_on_forward_failure() == Some(true) => return Err(error.into()),
+            Err(error) => eprintln!("ssh: {error}"),
+        }
+    }
+    Ok(handles)
+}
+
+/// The command with what is lent to it.
+pub(crate) fn lend(mut command: Command, args: &Args, options: &HostOptions) -> Command {
+    let agent = match options.forward_agent() {
+        _ if args.agent => AgentForward::from_env().ok(),
+        Some(AgentForwarding::Yes) => AgentForward::from_env().ok(),
+        Some(AgentForwarding::At(socket)) => Some(AgentForward::at(socket)),
+        _ => None,
+    };
+    if let Some(agent) = agent {
+        command = command.forward_agent(agent.best_effort());
+    }
+    let trusted = args.trusted_x11 || options.forward_x11_trusted() == Some(true);
+    if args.x11 || args.trusted_x11 || options.forward_x11() == Some(true) {
+        match Display::from_env() {
+            Ok(display) if trusted => {
+                command = command.forward_x11(X11Forward::trusted(display).best_effort());
+            }
+            Ok(display) => {
+                let mut forward = X11Forward::untrusted(display).best_effort();
+                if let Some(limit) = options.forward_x11_timeout() {
+                    forward = forward.timeout(limit);
+                }
+                command = command.forward_x11(forward);
+            }
+            Err(error) => eprintln!("ssh: no X11 forwarding: {error}"),
+        }
+    }
+    command
+}
