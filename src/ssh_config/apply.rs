@@ -411,7 +411,7 @@ impl<'a> Applying<'a> {
     #[cfg(unix)]
     fn command(&mut self, command: &str) -> Option<Via> {
         if command == "-" {
-            let fix = "give a command, or a stream of your own by `Client::connect_over`";
+            let fix = "give a command, or a stream of your own by `Client::connect_stream`";
             self.problem("proxycommand", "means our own input and output, which are not for it", fix);
             return None;
         }
