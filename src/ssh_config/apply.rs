@@ -160,6 +160,8 @@ pub(super) enum Start {
     Here,
     /// On a jump host.
     Elsewhere,
+    /// On the jump host that is named before this one: how it is reached otherwise does not matter.
+    Behind,
 }
 
 impl<'a> Applying<'a> {
@@ -371,7 +373,15 @@ impl<'a> Applying<'a> {
     /// How the byte stream is made; `None` for one that a jump host makes.
     fn via(&mut self, start: Start) -> Option<Via> {
         const SOCKET: [&str; 3] = ["bindaddress", "addressfamily", "tcpkeepalive"];
-        if start == Start::Elsewhere {
+        if start == Start::Behind {
+            for keyword in ["proxycommand", "proxyjump"] {
+                self.not_honoured(
+                    keyword,
+                    "it is reached over the jump host that is named before it, as with OpenSSH",
+                );
+            }
+        }
+        if start != Start::Here {
             for keyword in SOCKET {
                 self.not_honoured(keyword, "the connection is made by the jump host");
             }

@@ -234,5 +234,6 @@ async fn hops() {
     assert!(has("jump host inner: ", "unheard"), "{notes:?}");
     assert!(has("text:8: addressfamily", "made by the jump host"), "{notes:?}");
     assert!(!has("jump host gate: ", "addressfamily"), "{notes:?}");
+    assert!(has("jump host inner: text:10: proxycommand", "named before it"), "{notes:?}");
     assert_eq!(applied.config.check(), Ok(()));
 }
