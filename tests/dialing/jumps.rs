@@ -14,14 +14,20 @@ use ractor_ssh::{Client, ClientConfig, ConnectError, ManagedSpec};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixListener};
 
-use crate::common::{BlackHole, NobodyListens, becomes_true, config, connect, fails, once, soon, works};
+use crate::common::{
+    BlackHole, NobodyListens, becomes_true, config, config_at, connect, fails, once, soon, works,
+};
 use crate::kit::{Peer, RealProxy, Sshd, peer_test};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let proxied = [Peer::OpenSshServer, Peer::Tinyproxy];
     vec![
         peer_test("jumps::a_chain_of_a_proxy_and_two_hosts_leads_to_the_target", proxied, chain),
-        peer_test("jumps::a_proxy_is_reached_from_the_jump_host_before_it", proxied, proxy_behind),
+        peer_test(
+            "jumps::a_proxy_is_reached_from_the_jump_host_before_it",
+            [Peer::OpenSshServer, Peer::OpenSshClient, Peer::Tinyproxy],
+            proxy_behind,
+        ),
         peer_test(
             "jumps::a_unix_socket_of_the_jump_host_leads_to_the_target",
             Peer::OpenSshServer,
@@ -80,6 +86,13 @@ async fn proxy_behind() {
     works(&connect(config(&target).via(behind).jump(config(&jump))).await).await;
     assert!(tinyproxy.log().contains(&format!("CONNECT 127.0.0.1:{}", target.port())), "{}", tinyproxy.log());
     assert_eq!(logins(&jump), 1);
+    let socks = RealProxy::ssh_d(&target).unwrap();
+    let kinds = [Proxy::socks4a("127.0.0.1", socks.port()), Proxy::socks5("127.0.0.1", socks.port())];
+    for proxy in kinds {
+        let behind = Via::default().proxy(proxy);
+        works(&connect(config_at("localhost", &target).via(behind).jump(config(&jump))).await).await;
+    }
+    assert_eq!(logins(&jump), 3);
 }
 
 async fn unix_behind() {
