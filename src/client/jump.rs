@@ -29,7 +29,7 @@ pub(super) struct Hop {
 
 impl Drop for Hop {
     fn drop(&mut self) {
-        // An open that is under way would hold the connection until the jump host answers, which may be never.
+        // An open that is under way would hold the connection until the jump host answers, or `Timeouts::open` is over.
         if !self.connected {
             self.connection.begin_close();
         }
