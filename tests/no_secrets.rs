@@ -2,23 +2,35 @@
 //! logins, good, refused and crashing, with everything written down that the crate and russh have to say.
 
 #![cfg(feature = "server")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed expectation ends the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failed expectation ends the test"
+)]
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ractor_ssh::auth::{Auth, Identity, KeyboardInteractive};
+use ractor_ssh::dial::{Proxy, Via};
 use ractor_ssh::host_key::HostKeyPolicy;
 use ractor_ssh::login::{InterviewStep, Prompts};
 use ractor_ssh::wire::keys::generate_ed25519;
 use ractor_ssh::{Client, ClientConfig, Daemon, DaemonConfig};
 use secrecy::{ExposeSecret, SecretString};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 const PASSWORD: &str = "correct-horse-battery";
 const WRONG: &str = "wrong-donkey-charger";
 const CRASHING: &str = "crashing-zebra-dynamo";
 const PASSPHRASE: &str = "staple-that-opens-keys";
+const PROXY: &str = "proxy-otter-tollgate";
+/// `me:` and [`PROXY`], as HTTP has them.
+const PROXY_AS_BASIC: &str = "bWU6cHJveHktb3R0ZXItdG9sbGdhdGU=";
+const HEADER: &str = "token-of-the-toll-keeper";
 const CODE: &str = "code-of-the-inner-door";
 
 #[derive(Clone, Default)]
@@ -47,6 +59,51 @@ impl Written {
 
 fn secret(text: &str) -> SecretString {
     SecretString::from(text)
+}
+
+/// Logins at proxies that refuse them.
+async fn at_proxies(written: &Written) {
+    let answering = |answers: &'static [&'static [u8]]| async move {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut asked = Vec::new();
+            for answer in answers {
+                let mut piece = vec![0; 4096];
+                let len = stream.read(&mut piece).await.unwrap();
+                asked.extend_from_slice(&piece[..len]);
+                stream.write_all(answer).await.unwrap();
+            }
+            asked
+        });
+        (port, asked)
+    };
+    let (http, at_http) =
+        answering(&[b"HTTP/1.1 407 Who\r\nProxy-Authenticate: Basic realm=\"x\"\r\n\r\n"]).await;
+    let (socks, at_socks) = answering(&[b"\x05\x02", b"\x01\x01"]).await;
+    let proxies = [
+        Proxy::http("127.0.0.1", http).login("me", secret(PROXY)).header("X-Toll", HEADER),
+        Proxy::from_url(&format!("socks5h://me:{PROXY}@127.0.0.1:{socks}")).unwrap(),
+    ];
+    for proxy in proxies {
+        let config =
+            ClientConfig::new("target.example.org", "alice").via(Via::default().proxy(proxy.clone()));
+        written.add(format!("{proxy} {proxy:?} {config:?}"));
+        let error = Client::new(config).connect().await.unwrap_err();
+        written.add(format!("{error} {error:?}"));
+    }
+    for url in [format!("https://me:{PROXY}@p"), format!("http://me:{PROXY}@p:x")] {
+        let error = Proxy::from_url(&url).unwrap_err();
+        written.add(format!("{error} {error:?}"));
+    }
+    let has = |asked: Vec<u8>, text: &str| asked.windows(text.len()).any(|part| part == text.as_bytes());
+    let asked = at_http.await.unwrap();
+    assert!(
+        has(asked.clone(), PROXY_AS_BASIC) && has(asked, HEADER),
+        "the proxy is not told: nothing is proved"
+    );
+    assert!(has(at_socks.await.unwrap(), PROXY), "the proxy is not told: nothing is proved");
 }
 
 #[tokio::test]
@@ -122,12 +179,15 @@ async fn no_log_panic_error_or_debug_output_of_a_login_shows_a_secret() {
     written.add(format!("{crashed} {crashed:?}"));
     written.add(format!("{daemon:?}"));
     daemon.stop().await;
+    at_proxies(&written).await;
 
     let text = written.text();
-    for present in ["a login callback panicked", "login refused", "russh", "planted", "TRACE"] {
+    for present in
+        ["a login callback panicked", "login refused", "russh", "planted", "TRACE", "407 Who", "status 1"]
+    {
         assert!(text.contains(present), "{present} is missing: nothing is proved\n{text}");
     }
-    for hidden in [PASSWORD, WRONG, CRASHING, PASSPHRASE, CODE] {
+    for hidden in [PASSWORD, WRONG, CRASHING, PASSPHRASE, CODE, PROXY, PROXY_AS_BASIC, HEADER] {
         assert!(!text.contains(hidden), "{hidden} was written down");
         let bytes = format!("{:?}", hidden.as_bytes());
         let bytes = bytes.trim_matches(['[', ']']);

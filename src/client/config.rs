@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::gate::Gate;
 use crate::auth::{Auth, Credentials};
 use crate::config::{Keepalive, LifeLimits, Limits, RekeyLimit, Timeouts};
-use crate::dial::{Streams, Via};
+use crate::dial::{Streams, Via, authority};
 use crate::error::{BoxError, ConfigError};
 use crate::host_key::HostKeyPolicy;
 use crate::transport::russh_client::{AlgorithmLists, BannerHook};
@@ -238,7 +238,7 @@ impl ClientConfig {
 
     /// Host and port.
     pub(crate) fn target(&self) -> String {
-        format!("{}:{}", self.host, self.port)
+        authority(&self.host, self.port)
     }
 
     /// Looks at every value; connecting does so first.

@@ -17,9 +17,10 @@ use tracing::Instrument;
 use super::ClientConfig;
 use super::jump::Hop;
 use crate::config::ChannelOptions;
+use super::trail::Trail;
 use crate::connect_error::ConnectError;
 use crate::connection::{self, ConnectionArgs, Sink};
-use crate::dial::{ByteStream, Paced, Streams};
+use crate::dial::{ByteStream, Paced, Proxy, Streams};
 use crate::error::Phase;
 use crate::handle::ConnectionRef;
 use crate::handle::acceptance::Acceptance;
@@ -78,9 +79,14 @@ impl Client {
     /// # Cancel safety
     /// Dropping it closes the socket; nothing is left behind.
     pub fn connect(&self) -> Connecting {
+        self.connect_on(Trail::default())
+    }
+
+    /// As [`connect`](Self::connect), as a part of a way that others have begun.
+    pub(super) fn connect_on(&self, trail: Trail) -> Connecting {
         let config = Arc::clone(&self.config);
-        Connecting::new(Arc::clone(&self.config), |phases| {
-            async move { dial_and_log_in(config, phases).await }.boxed()
+        Connecting::new(Arc::clone(&self.config), trail.clone(), |phases| {
+            async move { dial_and_log_in(config, phases, &trail).await }.boxed()
         })
     }
 
@@ -93,7 +99,7 @@ impl Client {
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let config = Arc::clone(&self.config);
-        Connecting::new(Arc::clone(&self.config), |phases| {
+        Connecting::new(Arc::clone(&self.config), Trail::default(), |phases| {
             async move { log_in(&config, io, (None, None), phases, None).await }.boxed()
         })
     }
@@ -118,6 +124,7 @@ impl fmt::Debug for Connecting {
 impl Connecting {
     fn new(
         config: Arc<ClientConfig>,
+        trail: Trail,
         work: impl FnOnce(watch::Sender<PhaseEvent>) -> BoxFuture<'static, Result<ConnectionRef, ConnectError>>,
     ) -> Self {
         let (sender, phases) = watch::channel(PhaseEvent::new(Phase::Config));
@@ -127,9 +134,11 @@ impl Connecting {
         let limit = config.deadline;
         let work = async move {
             let since = Instant::now();
+            let before = trail.hops();
             let made = tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
                 // An unusable configuration is told before it can take time.
-                Err(ConnectError::Timeout { phase: ended.borrow().phase, after: limit })
+                let phase = ended.borrow().phase;
+                Err(trail.too_late(before, phase, limit))
             });
             match &made {
                 Ok(_) => metrics::connected(since),
@@ -163,6 +172,7 @@ impl Future for Connecting {
 async fn dial_and_log_in(
     config: Arc<ClientConfig>,
     phases: watch::Sender<PhaseEvent>,
+    trail: &Trail,
 ) -> Result<ConnectionRef, ConnectError> {
     config.check()?;
     let _passed = match &config.gate {
@@ -170,32 +180,38 @@ async fn dial_and_log_in(
         None => None,
     };
     phases.send_replace(PhaseEvent::new(Phase::Dial));
-    let (stream, addresses) = dial(&config).instrument(tracing::info_span!("ssh_dial")).await?;
+    let (stream, addresses) = dial(&config, trail).instrument(tracing::info_span!("ssh_dial")).await?;
     let stream = config.streams.count(stream);
     let redial = redial(Arc::clone(&config));
     log_in(&config, stream, addresses, phases, Some(redial)).await
 }
 
 /// The byte stream, over the jump hosts. [`Timeouts::dial`](crate::config::Timeouts::dial) is for what comes behind them.
-async fn dial(config: &ClientConfig) -> Result<(Box<dyn ByteStream>, Addresses), ConnectError> {
+async fn dial(
+    config: &ClientConfig,
+    trail: &Trail,
+) -> Result<(Box<dyn ByteStream>, Addresses), ConnectError> {
     let hop = match &config.jump {
-        Some(jump) => Some(Hop::connect(jump, &config.streams).await?),
+        Some(jump) => Some(Hop::connect(jump, &config.streams, trail).await?),
         None => None,
     };
-    let target = config.stop();
+    let (target, name) = (config.stop(), config.target());
+    let at = |proxy: &Proxy| trail.at_proxy(&name, proxy);
     let dialing = async {
         let Some(hop) = hop else {
-            let dialed = config.via.dial(target).await?;
+            let dialed = config.via.dial(target, &at).await?;
             return Ok((dialed.stream, dialed.addresses));
         };
-        let stream = Box::new(hop.open(config.via.first_stop(target)).await?);
-        Ok((config.via.through_proxies(stream, target).await?, (None, None)))
+        let stream = Box::new(hop.open(config.via.first_stop(target), &name, trail).await?);
+        Ok((config.via.through_proxies(stream, target, &at).await?, (None, None)))
     };
     let limit = config.timeouts.dial;
-    tokio::time::timeout(limit, dialing)
-        .await
-        .map_err(|_| ConnectError::Timeout { phase: Phase::Dial, after: limit })?
-        .map_err(|source| ConnectError::Dial { target: config.target(), source })
+    let made = match tokio::time::timeout(limit, dialing).await {
+        Ok(made) => made.map_err(|source| ConnectError::Dial { target: name.clone(), source }),
+        Err(_) => Err(trail.too_late(trail.hops(), Phase::Dial, limit)),
+    };
+    trail.arrived();
+    made
 }
 
 /// One more connection to the same target, for a channel of its own.

@@ -9,37 +9,62 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::trail::Trail;
 use super::{Client, ClientConfig};
 use crate::config::ChannelOptions;
 use crate::connect_error::ConnectError;
-use crate::dial::{DialError, FirstStop, Streams};
+use crate::dial::{DialError, FirstStop, Streams, authority};
 use crate::error::OpenError;
 use crate::handle::ConnectionRef;
 use crate::session::{ChannelStream, CommandError};
 use crate::wire::open::OpenRequest;
 
-/// A connection to a jump host. It ends when this, and every stream over it, is dropped.
+/// A connection to a jump host. It ends when this is dropped, or, once it has connected to the next stop, when that stream
+/// is.
 pub(super) struct Hop {
     name: Arc<str>,
     connection: ConnectionRef,
+    connected: bool,
+}
+
+impl Drop for Hop {
+    fn drop(&mut self) {
+        // An open that is under way would hold the connection until the jump host answers, or `Timeouts::open` is over.
+        if !self.connected {
+            self.connection.begin_close();
+        }
+    }
 }
 
 impl Hop {
     /// Connects to it, over the hops before it. Its byte streams are counted with those of whom it is for.
-    pub(super) async fn connect(config: &Arc<ClientConfig>, streams: &Streams) -> Result<Self, ConnectError> {
+    pub(super) async fn connect(
+        config: &Arc<ClientConfig>,
+        streams: &Streams,
+        trail: &Trail,
+    ) -> Result<Self, ConnectError> {
         let name = config.hop();
         let mut own = ClientConfig { streams: streams.clone(), ..ClientConfig::clone(config) };
         // Its one channel holds nobody up but itself: who reads too slowly is for the connection over it to judge.
         own.limits.stall_timeout = Duration::MAX;
-        let client = Client::new(own);
-        match client.connect().await {
-            Ok(connection) => Ok(Self { name: name.into(), connection }),
+        let connecting = Client::new(own).connect_on(trail.clone());
+        trail.enter(&name, connecting.phases());
+        match connecting.await {
+            Ok(connection) => {
+                trail.leave();
+                Ok(Self { name: name.into(), connection, connected: false })
+            }
             Err(source) => Err(ConnectError::Jump { hop: name, source: Box::new(source) }),
         }
     }
 
     /// Has it connect to the next stop.
-    pub(super) async fn open(self, stop: FirstStop<'_>) -> Result<HopStream, DialError> {
+    pub(super) async fn open(
+        mut self,
+        stop: FirstStop<'_>,
+        target: &str,
+        trail: &Trail,
+    ) -> Result<HopStream, DialError> {
         let (request, to) = match stop {
             FirstStop::Host(host, port) => {
                 let request = OpenRequest::DirectTcpip {
@@ -49,15 +74,19 @@ impl Hop {
                     originator_host: "127.0.0.1".to_owned(),
                     originator_port: 65_535,
                 };
-                (request, format!("{host}:{port}"))
+                (request, authority(host, port))
             }
             #[cfg(unix)]
             FirstStop::Unix(path) => {
                 (OpenRequest::DirectStreamlocal { path: path.to_owned() }, path.to_owned())
             }
         };
+        trail.at_jump(target, &self.name, &to);
         match self.connection.open_stream(request, ChannelOptions::default()).await {
-            Ok(stream) => Ok(HopStream { stream, name: self.name }),
+            Ok(stream) => {
+                self.connected = true;
+                Ok(HopStream { stream, name: Arc::clone(&self.name) })
+            }
             Err(error) => {
                 let source = match error {
                     CommandError::Open(error) => error,

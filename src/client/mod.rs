@@ -4,6 +4,7 @@ mod config;
 mod connect;
 mod gate;
 mod jump;
+mod trail;
 mod way;
 
 pub use config::ClientConfig;

@@ -52,7 +52,8 @@ impl ClientConfig {
 
     /// Goes through the proxy that `ALL_PROXY` names, unless `NO_PROXY` exempts the target: [`Proxy::from_env`]. Behind
     /// those that are set by [`via`](Self::via). Looks at host and port, and at the environment, now: set the port first.
-    /// On a way over jump hosts, it is for the first of them.
+    /// On a way over jump hosts, call it on the configuration of the first of them: on another one, the proxy would be
+    /// reached from the jump host before it.
     ///
     /// # Errors
     /// `ALL_PROXY` makes no sense.
@@ -100,9 +101,10 @@ impl ClientConfig {
     }
 
     /// Gives up when the connection is not up after so long, with everything that belongs to it: jump hosts, proxies,
-    /// keys, login, prompts, and waiting for a turn in a [`Pool`](crate::Pool). The error is
-    /// [`Timeout`](crate::ConnectError::Timeout) with the phase it was in. Default `Duration::MAX`: only the
-    /// [`Timeouts`](crate::config::Timeouts) of each step.
+    /// keys, login, prompts, and waiting for a turn in a [`Pool`](crate::Pool). The error names where it was then: it is
+    /// [`Timeout`](crate::ConnectError::Timeout) with the phase, inside of one [`Jump`](crate::ConnectError::Jump) for each
+    /// jump host that was not yet up; or [`Dial`](crate::ConnectError::Dial) with the proxy or the jump host that was to lead
+    /// on. Default `Duration::MAX`: only the [`Timeouts`](crate::config::Timeouts) of each step.
     #[must_use]
     pub const fn deadline(mut self, limit: Duration) -> Self {
         self.deadline = limit;

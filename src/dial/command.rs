@@ -8,12 +8,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use futures::future::{BoxFuture, Shared};
-use rustix::process::{Pid, Signal, kill_process_group};
+use futures::future::{BoxFuture, Fuse, FusedFuture as _, Shared};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::error::DialError;
 use super::via::Stop;
@@ -25,6 +25,12 @@ const KEPT: usize = 4096;
 const GRACE: Duration = Duration::from_secs(1);
 /// How long what it said last, and its status, are waited for when its output has ended.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// How often it is looked whether anything of a command that has ended is left.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Ready when the stream is dropped.
+type Dropped = Fuse<oneshot::Receiver<()>>;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Line {
@@ -42,6 +48,8 @@ enum Line {
 /// It leads a process group of its own, and has no terminal to ask at: that group is hung up when the stream is dropped,
 /// and killed a second later. Of what it writes to its standard error the last 4 KiB are kept, and stand in the error when
 /// it ends with another status than 0 or has said something. Unix.
+///
+/// Errors and `Debug` show the command, as the system shows it to every user: a password does not belong into it.
 ///
 /// ```
 /// use ractor_ssh::dial::{ProxyCommand, Via};
@@ -81,6 +89,14 @@ impl ProxyCommand {
         }
     }
 
+    /// As it was given.
+    fn line(&self) -> String {
+        match &self.0 {
+            Line::Shell(line) => line.clone(),
+            Line::Words(words) => words.join(" "),
+        }
+    }
+
     pub(super) fn start(&self, stop: Stop<'_>) -> Result<CommandStream, DialError> {
         let words = match &self.0 {
             Line::Shell(line) => expand(line, stop)
@@ -88,7 +104,8 @@ impl ProxyCommand {
             Line::Words(words) => words.iter().map(|word| expand(word, stop)).collect(),
         };
         let failed = |command: &str, source| DialError::Command { command: command.to_owned(), source };
-        let words = words.map_err(|error| failed("?", io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+        let words = words
+            .map_err(|error| failed(&self.line(), io::Error::new(io::ErrorKind::InvalidInput, error)))?;
         let name: Arc<str> = match &self.0 {
             Line::Shell(_) => {
                 words.last().and_then(|line| line.strip_prefix("exec ")).unwrap_or_default().into()
@@ -108,9 +125,12 @@ impl ProxyCommand {
         let (hold, dropped) = oneshot::channel();
         let (tell, ended) = oneshot::channel();
         tokio::spawn(async move {
-            let end = keep(child, stderr, dropped).await;
+            let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+            let mut dropped = dropped.fuse();
+            let end = keep(child, stderr, group, &mut dropped).await;
             tracing::debug!(status = ?end.status, stderr = %end.said, "a proxy command ended");
             let _ = tell.send(end);
+            sweep(group, dropped).await;
         });
         let words = last_words(name, ended).boxed().shared();
         Ok(CommandStream {
@@ -172,15 +192,13 @@ struct End {
 }
 
 /// Reaps the command, hears what it says on its standard error, and ends it when the stream is dropped.
-async fn keep(mut child: Child, stderr: ChildStderr, dropped: oneshot::Receiver<()>) -> End {
+async fn keep(mut child: Child, stderr: ChildStderr, group: Option<Pid>, dropped: &mut Dropped) -> End {
     let mut tail = Tail { stderr, kept: Vec::new(), open: true };
-    let mut dropped = dropped.fuse();
-    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     let status = loop {
         tokio::select! {
             status = child.wait() => break status,
             () = tail.hear(), if tail.open => {}
-            _ = &mut dropped => {
+            _ = &mut *dropped => {
                 signal(group, Signal::HUP);
                 let _ = timeout(GRACE, child.wait()).await;
                 // Also when the command has ended: what it started may be left.
@@ -196,7 +214,23 @@ async fn keep(mut child: Child, stderr: ChildStderr, dropped: oneshot::Receiver<
         }
     };
     let _ = timeout(LAST_WORDS / 2, rest).await;
-    End { status, said: String::from_utf8_lossy(&tail.kept).trim().to_owned() }
+    let said = String::from_utf8_lossy(&tail.kept);
+    // It may repeat what a peer has said, and errors are shown on terminals.
+    let said: String = said.trim().chars().filter(|c| !c.is_control() || *c == '\n').collect();
+    End { status, said }
+}
+
+/// Ends what a command that has ended has left behind in its group, when the stream is dropped: it may be what holds the
+/// stream open.
+async fn sweep(group: Option<Pid>, mut dropped: Dropped) {
+    let is_left = || group.is_some_and(|group| test_kill_process_group(group).is_ok());
+    while !dropped.is_terminated() && is_left() {
+        if timeout(LOOK, &mut dropped).await.is_ok() {
+            signal(group, Signal::HUP);
+            sleep(GRACE).await;
+            signal(group, Signal::KILL);
+        }
+    }
 }
 
 /// To the command's process group. Its number is taken as long as a member lives; after that the signal goes to nobody,
@@ -406,10 +440,39 @@ mod tests {
         let gone = async {
             // Killed with the group; whoever inherits it reaps it.
             while !is_gone(sleeper) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                sleep(Duration::from_millis(5)).await;
             }
         };
         timeout(Duration::from_secs(10), gone).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn dropping_the_stream_ends_what_a_command_that_has_ended_left_behind() {
+        let line = "sh -c 'sleep 1000 & echo $!'";
+        let mut stream = ProxyCommand::shell(line).start(stop("a")).unwrap();
+        let mut sleeper = String::new();
+        while !sleeper.ends_with('\n') {
+            sleeper.push(char::from(stream.read_u8().await.unwrap()));
+        }
+        let sleeper = Pid::from_raw(sleeper.trim().parse().unwrap()).unwrap();
+        // The shell is gone, and known to be, and the sleeper still has the streams.
+        sleep(2 * LAST_WORDS).await;
+        assert!(!is_gone(sleeper));
+        drop(stream);
+        let gone = async {
+            while !is_gone(sleeper) {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_secs(10), gone).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_command_says_cannot_steer_a_terminal() {
+        let line = "sh -c 'printf \"\\033[31mred\\nsecond\" >&2; exit 1'";
+        let mut stream = ProxyCommand::shell(line).start(stop("a")).unwrap();
+        let error = stream.read_to_end(&mut Vec::new()).await.unwrap_err().to_string();
+        assert!(error.contains("[31mred\nsecond") && !error.contains('\x1b'), "{error:?}");
     }
 
     fn is_gone(process: Pid) -> bool {

@@ -17,18 +17,19 @@ impl Proxy {
     /// `ALL_PROXY` is `[scheme://][user:password@]host[:port]`, with `%41` for letters that mean something else;
     /// schemes are those of [`from_url`](Self::from_url). `NO_PROXY` is a list with commas or spaces: `*`; names, which
     /// exempt what is below them as well; addresses; networks as `10.0.0.0/8`; each, if not a network, with `:port` or
-    /// without.
+    /// without. The zone of an IPv6 address does not count.
     ///
     /// # Errors
-    /// `ALL_PROXY` is no such URL. It is not repeated, as it may have a password in it.
+    /// `ALL_PROXY` is no such URL. It is not repeated, as it may have a password in it. Either is no UTF-8: then it is not
+    /// known whether the way leads through a proxy.
     pub fn from_env(host: &str, port: u16) -> Result<Option<Self>, ConfigError> {
         let read = |name: &str| {
             let lower = name.to_ascii_lowercase();
-            [lower.as_str(), name]
-                .iter()
-                .find_map(|name| std::env::var(name).ok().filter(|text| !text.is_empty()))
+            let mut found = [lower.as_str(), name].into_iter().filter_map(std::env::var_os);
+            let Some(text) = found.find(|text| !text.is_empty()) else { return Ok(None) };
+            text.into_string().map(Some).map_err(|_| ConfigError::new(name, "is not UTF-8", SCHEMES))
         };
-        Self::from_variables(read("ALL_PROXY").as_deref(), read("NO_PROXY").as_deref(), host, port)
+        Self::from_variables(read("ALL_PROXY")?.as_deref(), read("NO_PROXY")?.as_deref(), host, port)
     }
 
     fn from_variables(
@@ -67,6 +68,9 @@ impl Proxy {
             None => (None, rest),
         };
         let (host, port) = split_port(address).ok_or_else(|| wrong("has no host, or a wrong port"))?;
+        let decoded = |text: &str| percent_decoded(text).ok_or_else(|| wrong("has a broken `%`"));
+        // The zone of an IPv6 address comes behind `%25` (RFC 6874).
+        let host = decoded(host)?;
         let scheme = scheme.to_ascii_lowercase();
         let port = port.unwrap_or(if scheme == "http" { 80 } else { 1080 });
         let mut proxy = match scheme.as_str() {
@@ -83,7 +87,6 @@ impl Proxy {
                 Some((user, password)) => (user, Some(password)),
                 None => (login, None),
             };
-            let decoded = |text: &str| percent_decoded(text).ok_or_else(|| wrong("has a broken `%`"));
             let user = decoded(user)?;
             proxy = match password {
                 Some(password) => proxy.login(user, SecretString::from(decoded(password)?)),
@@ -97,7 +100,7 @@ impl Proxy {
 
 /// `host`, `host:port`, `[v6]`, `[v6]:port`, or an IPv6 address as it is.
 fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
-    if text.parse::<IpAddr>().is_ok() {
+    if unzoned(text).parse::<IpAddr>().is_ok() {
         return Some((text, None));
     }
     let (host, port) = match text.strip_prefix('[') {
@@ -126,9 +129,14 @@ fn percent_decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
+/// An address without its zone.
+fn unzoned(host: &str) -> &str {
+    host.split_once('%').map_or(host, |(address, _)| address)
+}
+
 fn is_exempt(list: &str, host: &str, port: u16) -> bool {
     let host = host.trim_end_matches('.').to_ascii_lowercase();
-    let address: Option<IpAddr> = host.parse().ok();
+    let address: Option<IpAddr> = unzoned(&host).parse().ok();
     list.split([',', ' ', '\t']).filter(|entry| !entry.is_empty()).any(|entry| {
         if entry == "*" {
             return true;
@@ -140,7 +148,7 @@ fn is_exempt(list: &str, host: &str, port: u16) -> bool {
         if only_port.is_some_and(|only| only != port) {
             return false;
         }
-        if let (Ok(exempt), Some(address)) = (name.parse::<IpAddr>(), address) {
+        if let (Ok(exempt), Some(address)) = (unzoned(name).parse::<IpAddr>(), address) {
             return exempt == address;
         }
         let name = name.trim_start_matches("*.").trim_matches('.').to_ascii_lowercase();
@@ -162,6 +170,7 @@ mod tests {
             ("socks4://p", Proxy::socks4("p", 1080)),
             ("socks4a://me@p:1", Proxy::socks4a("p", 1).user("me")),
             ("socks5://p", Proxy::socks5("p", 1080).resolve_here()),
+            ("http://[fe80::1%25eth0]:3128", Proxy::http("fe80::1%eth0", 3128)),
             ("socks5h://a%3Ab:c@d@p", Proxy::socks5("p", 1080).login("a:b", "c@d".into())),
         ];
         for (url, proxy) in cases {
@@ -182,7 +191,7 @@ mod tests {
     #[test]
     fn no_proxy_exempts_names_addresses_and_networks() {
         let list = "one.example.org, .two.example.org *.three.example.org,10.0.0.0/8,192.0.2.1:22,[2001:db8::1]:22,\
-                    port.example.org:2222";
+                    port.example.org:2222,fe80::/10,2001:db8::2,fd00::1%eth0";
         let cases = [
             ("one.example.org", 22, true),
             ("ONE.example.org.", 22, true),
@@ -199,6 +208,10 @@ mod tests {
             ("port.example.org", 22, false),
             ("port.example.org", 2222, true),
             ("example.org", 22, false),
+            ("fe80::7%eth0", 22, true),
+            ("2001:db8::2%1", 22, true),
+            ("2001:db8::3%1", 22, false),
+            ("fd00::1", 22, true),
         ];
         for (host, port, exempt) in cases {
             assert_eq!(is_exempt(list, host, port), exempt, "{host}:{port}");

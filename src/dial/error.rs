@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::proxy::is_host;
 use crate::error::OpenError;
 use crate::wire::codes::OpenFailureReason as Reason;
 
@@ -82,6 +83,8 @@ impl DialError {
         match self {
             Self::Proxy { source, .. } => source.is_retryable(),
             Self::Command { .. } => false,
+            // An address is of one family for good; a name may get another address.
+            Self::NoAddress { host, .. } => !is_address(host),
             Self::Jump { source, .. } => match &**source {
                 OpenError::Config(_) | OpenError::Unsupported { .. } => false,
                 // Of sessions it is OpenSSH's answer beyond `MaxSessions`; this is none.
@@ -143,7 +146,9 @@ pub enum ProxyError {
         /// Its words.
         why: String,
     },
-    /// It did not answer in time: [`Proxy::deadline`](super::Proxy::deadline).
+    /// It was not reached, or did not connect us, in time: [`Proxy::deadline`](super::Proxy::deadline), or a limit on the
+    /// whole way that ended there ([`Timeouts::dial`](crate::config::Timeouts::dial),
+    /// [`ClientConfig::deadline`](crate::ClientConfig::deadline)).
     #[error("did not answer within {after:?}")]
     TimedOut {
         /// The limit that was reached.
@@ -177,9 +182,14 @@ impl ProxyError {
                 false
             }
             Self::Unreachable(error) => error.is_retryable(),
+            Self::NoAddress { host, .. } => !is_address(host) && is_host(host),
             _ => true,
         }
     }
+}
+
+fn is_address(host: &str) -> bool {
+    host.parse::<IpAddr>().is_ok()
 }
 
 impl From<io::Error> for ProxyError {
@@ -188,5 +198,20 @@ impl From<io::Error> for ProxyError {
             io::ErrorKind::UnexpectedEof => Self::Closed,
             _ => Self::Io(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_get_better_is_not_tried_again() {
+        let wanted = "IPv6";
+        assert!(!DialError::NoAddress { host: "127.0.0.1".to_owned(), wanted }.is_retryable());
+        assert!(DialError::NoAddress { host: "h.example.org".to_owned(), wanted }.is_retryable());
+        let proxy = |host: &str| ProxyError::NoAddress { host: host.to_owned(), why: String::new() };
+        assert!(!proxy("::1").is_retryable() && !proxy("a b").is_retryable());
+        assert!(proxy("h.example.org").is_retryable());
     }
 }

@@ -20,7 +20,7 @@ pub(super) async fn connect(options: &TcpOptions, host: &str, port: u16) -> Resu
         .filter(|address| options.takes(address));
     let addresses = alternate(found);
     if addresses.is_empty() {
-        return Err(DialError::NoAddress { host: host.to_owned(), wanted: options.family.name() });
+        return Err(DialError::NoAddress { host: host.to_owned(), wanted: options.wanted() });
     }
     race(addresses, options.attempt_delay, |address| options.connect(address))
         .await

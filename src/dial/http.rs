@@ -16,6 +16,8 @@ use crate::error::ConfigError;
 /// The longest head of an answer.
 const MOST_HEAD: usize = 64 * 1024;
 const MOST_HEADERS: usize = 128;
+/// So much of an answer is looked at as it comes, so that nonsense is told at once; more, when a line has ended.
+const AT_ONCE: usize = 256;
 /// Interim answers (1xx) before the one that counts.
 const MOST_INTERIM: usize = 8;
 
@@ -42,14 +44,20 @@ pub(super) async fn connect(
     io.flush().await?;
     let mut read = BytesMut::with_capacity(4096);
     let mut interim = 0;
+    let mut looked_at = 0;
     let head = loop {
-        if let Some((head, length)) = parse(&read)? {
+        let ended = read.get(looked_at..).unwrap_or_default().contains(&b'\n');
+        looked_at = read.len();
+        if (ended || looked_at < AT_ONCE)
+            && let Some((head, length)) = parse(&read)?
+        {
             // Of a 2xx, what follows is the target's, whatever Content-Length and Transfer-Encoding say.
             read.advance(length);
             if !(100..200).contains(&head.status) {
                 break head;
             }
             interim += 1;
+            looked_at = 0;
             if head.status == 101 || interim > MOST_INTERIM {
                 return Err(ProxyError::Nonsense(format!("status {} to CONNECT", head.status)));
             }

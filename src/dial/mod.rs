@@ -36,6 +36,7 @@ pub(crate) use dialer::ByteStream;
 pub use error::{DialError, ProxyError};
 pub(crate) use pace::Paced;
 pub use proxy::Proxy;
+pub(crate) use proxy::authority;
 pub(crate) use streams::Streams;
 pub use tcp::{AddressFamily, TcpKeepalive, TcpOptions};
 pub use via::Via;

@@ -165,7 +165,7 @@ impl Proxy {
     }
 
     /// Gives up if it has not connected us so long after we reached it. Default 20 s. Within
-    /// [`Timeouts::dial`](crate::config::Timeouts::dial), which is for the whole way.
+    /// [`Timeouts::dial`](crate::config::Timeouts::dial), which is for the whole way, reaching the proxy included.
     #[must_use]
     pub const fn deadline(mut self, limit: Duration) -> Self {
         self.deadline = limit;
@@ -260,12 +260,9 @@ impl Proxy {
     }
 }
 
-/// Host and port as one text; IPv6 addresses in brackets (RFC 3986 section 3.2.2).
-pub(super) fn authority(host: &str, port: u16) -> String {
-    match host.parse::<Ipv6Addr>() {
-        Ok(_) => format!("[{host}]:{port}"),
-        Err(_) => format!("{host}:{port}"),
-    }
+/// Host and port as one text; IPv6 addresses, with a zone or without, in brackets (RFC 3986 section 3.2.2).
+pub(crate) fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// Whether it can be a host name or an address in a request of ours: nothing that ends a line, a word or a string.
@@ -316,6 +313,13 @@ mod tests {
             let error = proxy.check().unwrap_err();
             assert!(error.field.contains(field), "{field}: {error}");
         }
+    }
+
+    #[test]
+    fn addresses_of_ipv6_stand_in_brackets() {
+        assert_eq!(Proxy::http("fe80::1%eth0", 3128).to_string(), "http://[fe80::1%eth0]:3128");
+        assert_eq!(authority("::1", 22), "[::1]:22");
+        assert_eq!(authority("192.0.2.1", 22), "192.0.2.1:22");
     }
 
     #[test]

@@ -257,6 +257,15 @@ impl TcpOptions {
         }
     }
 
+    /// Which addresses a socket of these options can go to.
+    pub(super) fn wanted(&self) -> &'static str {
+        match self.local_address {
+            Some(IpAddr::V4(_)) => AddressFamily::Ipv4.name(),
+            Some(IpAddr::V6(_)) => AddressFamily::Ipv6.name(),
+            None => self.family.name(),
+        }
+    }
+
     /// Whether a socket of these options can go there.
     pub(super) fn takes(&self, address: &SocketAddr) -> bool {
         let local = self.local_address.is_none_or(|local| local.is_ipv4() == address.is_ipv4());
@@ -380,6 +389,7 @@ mod tests {
         let options = TcpOptions::new().local_address("127.0.0.1".parse().unwrap());
         assert!(options.takes(&"192.0.2.1:22".parse().unwrap()));
         assert!(!options.takes(&"[2001:db8::1]:22".parse().unwrap()));
+        assert_eq!(options.wanted(), "IPv4");
     }
 
     #[test]

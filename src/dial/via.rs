@@ -202,12 +202,17 @@ impl Via {
         self.proxies.first().map_or((target.host, target.port), |proxy| (&proxy.host, proxy.port))
     }
 
-    /// Goes all the way to `target`.
+    /// Goes all the way to `target`. `at` is told each proxy before it is gone to.
     ///
     /// # Cancel safety
     /// Dropping the future closes what was open.
-    pub(crate) async fn dial(&self, target: Stop<'_>) -> Result<Dialed, DialError> {
+    pub(crate) async fn dial(
+        &self,
+        target: Stop<'_>,
+        at: &(dyn Fn(&Proxy) + Send + Sync),
+    ) -> Result<Dialed, DialError> {
         let (host, port) = self.first_host(target);
+        self.proxies.first().into_iter().for_each(at);
         let started = self.begin(Stop { host, port, ..target }).await;
         let first = match self.proxies.first() {
             Some(proxy) => {
@@ -215,7 +220,7 @@ impl Via {
             }
             None => return started,
         };
-        let stream = self.through_proxies(first.stream, target).await?;
+        let stream = self.through_proxies(first.stream, target, at).await?;
         Ok(Dialed { stream, addresses: (None, None) })
     }
 
@@ -243,9 +248,11 @@ impl Via {
         &self,
         mut stream: Box<dyn ByteStream>,
         target: Stop<'_>,
+        at: &(dyn Fn(&Proxy) + Send + Sync),
     ) -> Result<Box<dyn ByteStream>, DialError> {
         let mut proxies = self.proxies.iter().peekable();
         while let Some(proxy) = proxies.next() {
+            at(proxy);
             let (host, port) =
                 proxies.peek().map_or((target.host, target.port), |next| (next.host.as_str(), next.port));
             stream = proxy.connect(stream, host, port).await?;

@@ -203,6 +203,11 @@ impl ConnectionRef {
         }
     }
 
+    /// As [`close`](Self::close), and waits for nothing.
+    pub(crate) fn begin_close(&self) {
+        let _ = self.tell(ConnectionMsg::Close);
+    }
+
     /// Drains the connection: opens nothing new and waits up to `grace` for the channels to end by themselves. Those
     /// that are left then get eof and CLOSE behind what they have queued. With the last one, or when half of the close
     /// timeout is over, the connection is closed as [`close`](Self::close) does.

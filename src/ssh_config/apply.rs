@@ -160,6 +160,8 @@ pub(super) enum Start {
     Here,
     /// On a jump host.
     Elsewhere,
+    /// On the jump host that is named before this one: how it is reached otherwise does not matter.
+    Behind,
 }
 
 impl<'a> Applying<'a> {
@@ -371,7 +373,15 @@ impl<'a> Applying<'a> {
     /// How the byte stream is made; `None` for one that a jump host makes.
     fn via(&mut self, start: Start) -> Option<Via> {
         const SOCKET: [&str; 3] = ["bindaddress", "addressfamily", "tcpkeepalive"];
-        if start == Start::Elsewhere {
+        if start == Start::Behind {
+            for keyword in ["proxycommand", "proxyjump"] {
+                self.not_honoured(
+                    keyword,
+                    "it is reached over the jump host that is named before it, as with OpenSSH",
+                );
+            }
+        }
+        if start != Start::Here {
             for keyword in SOCKET {
                 self.not_honoured(keyword, "the connection is made by the jump host");
             }
@@ -411,7 +421,7 @@ impl<'a> Applying<'a> {
     #[cfg(unix)]
     fn command(&mut self, command: &str) -> Option<Via> {
         if command == "-" {
-            let fix = "give a command, or a stream of your own by `Client::connect_over`";
+            let fix = "give a command, or a stream of your own by `Client::connect_stream`";
             self.problem("proxycommand", "means our own input and output, which are not for it", fix);
             return None;
         }

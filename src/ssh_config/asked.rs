@@ -17,7 +17,8 @@ pub enum MatchExec {
     /// It does not match, and [`HostOptions::remarks`](super::HostOptions::remarks) tells so.
     Skip,
     /// The command runs in the user's shell (`$SHELL -c`, else `/bin/sh`), for at most this long each, and matches when
-    /// its exit status is 0. Takes [`SshConfig::resolve_running`](super::SshConfig::resolve_running).
+    /// its exit status is 0. It leads a process group of its own, which is killed if it takes longer or the future is
+    /// dropped: it has no terminal to ask at. Takes [`SshConfig::resolve_running`](super::SshConfig::resolve_running).
     Run(Duration),
 }
 
@@ -43,7 +44,8 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// Looks this host up: a name as `Host` lines have it, or an address.
+    /// Looks this host up: a name as `Host` lines have it, or an address. For `user@host:port` as people write it, see
+    /// [`JumpHost::asked`](super::JumpHost::asked).
     #[must_use]
     pub fn host(host: impl Into<String>) -> Self {
         Self {

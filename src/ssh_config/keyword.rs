@@ -11,8 +11,6 @@ pub(super) enum Grammar {
     Word,
     /// All of the line, quotes included.
     Command,
-    /// At least one word.
-    Words,
     /// At least one word, or `none` alone.
     WordsOrNone,
     /// One or two words.
@@ -25,6 +23,10 @@ pub(super) enum Grammar {
     Time,
     /// One of the words, or a time.
     ChoiceOrTime(&'static [(&'static str, &'static str)]),
+    /// One of the words, the word `confirm` and a time, or a time.
+    AddKeys(&'static [(&'static str, &'static str)]),
+    /// Hosts with ports, `*` for any; or `any` or `none` alone.
+    Open,
     /// One of the words, or any one word.
     ChoiceOrWord(&'static [(&'static str, &'static str)]),
     /// A list of algorithms.
@@ -144,7 +146,8 @@ const ADD_KEYS: Words =
     &[("yes", "yes"), ("true", "yes"), ("no", "no"), ("false", "no"), ("ask", "ask"), ("confirm", "confirm")];
 const FAMILY: Words = &[("inet", "inet"), ("inet6", "inet6"), ("any", "any")];
 const SESSION: Words = &[("none", "none"), ("subsystem", "subsystem"), ("default", "default")];
-const HASH: Words = &[("md5", "MD5"), ("sha256", "SHA256")];
+const HASH: Words =
+    &[("md5", "MD5"), ("sha1", "SHA1"), ("sha256", "SHA256"), ("sha384", "SHA384"), ("sha512", "SHA512")];
 const LEVEL: Words = &[
     ("silent", "SILENT"),
     ("quiet", "SILENT"),
@@ -215,7 +218,7 @@ const KEYWORDS: &[Keyword] = &[
     first("preferredauthentications", G::Word, Applied),
     first("numberofpasswordprompts", G::Number, Applied),
     flag("batchmode", Applied),
-    first("addkeystoagent", G::ChoiceOrTime(ADD_KEYS), NO),
+    first("addkeystoagent", G::AddKeys(ADD_KEYS), NO),
     flag("hostbasedauthentication", NO),
     flag("gssapiauthentication", NO),
     flag("gssapidelegatecredentials", NO),
@@ -285,7 +288,7 @@ const KEYWORDS: &[Keyword] = &[
     flag("clearallforwardings", Done),
     flag("exitonforwardfailure", Caller),
     flag("gatewayports", Caller),
-    first("permitremoteopen", G::Words, Caller),
+    first("permitremoteopen", G::Open, Caller),
     first("streamlocalbindmask", G::Word, Caller),
     flag("streamlocalbindunlink", Caller),
     first("forwardagent", G::ChoiceOrWord(YES_NO), Caller),

@@ -31,7 +31,8 @@
 //!
 //! - `Match localnetwork`, `command`, `sessiontype` and `version`, and tokens in `Include`, are errors.
 //! - `Match exec` is an error until it is said what to do about it: [`Asked::match_exec`].
-//! - `CanonicalizeHostname` asks no name server; it is reported as not honoured.
+//! - `CanonicalizeHostname` asks no name server, and is reported as not honoured; the second pass that it brings is done.
+//! - Ports are numbers: names of services are errors. Addresses in short forms, as `127.1`, stay as they are written.
 //! - `%C` has the jump host in it (`%j`), and `User` takes tokens, as in newer releases; 9.2 knows neither.
 //! - `SendEnv` keeps each name once.
 //! - Algorithms are names until they are applied, against the lists of this crate.

@@ -105,7 +105,11 @@ impl Course<'_> {
         }
         self.pass(files)?;
         let host = fold(&self.real_host(true)?);
-        if files.iter().any(|file| super::file::wants_final(file)) {
+        // As in OpenSSH, also when the name stays as it is: we ask no name server for another one.
+        let canonical = self
+            .first("canonicalizehostname")
+            .is_some_and(|given| matches!(given.value, Value::Choice("yes" | "always")));
+        if canonical || files.iter().any(|file| super::file::wants_final(file)) {
             self.second = Some(host.clone());
             self.pass(files)?;
         }

@@ -64,8 +64,8 @@ impl Value {
         }
         let lists = matches!(
             grammar,
-            Grammar::Words
-                | Grammar::WordsOrNone
+            Grammar::WordsOrNone
+                | Grammar::Open
                 | Grammar::SendEnv
                 | Grammar::SetEnv
                 | Grammar::Ignored
@@ -74,6 +74,9 @@ impl Value {
         let most = match grammar {
             _ if lists => usize::MAX,
             Grammar::OneOrTwo | Grammar::Rekey | Grammar::LocalForward | Grammar::RemoteForward => 2,
+            Grammar::AddKeys(_) if words.first().is_some_and(|word| word.eq_ignore_ascii_case("confirm")) => {
+                2
+            }
             _ => 1,
         };
         if let Some(extra) = words.get(most) {
@@ -92,10 +95,28 @@ impl Value {
             Grammar::Choice(choices) => choice(choices, first),
             Grammar::ChoiceOrTime(choices) => choice(choices, first)
                 .or_else(|wrong| units::time(first).map(|time| Self::Time(Some(time))).ok_or(wrong)),
+            Grammar::AddKeys(choices) => match (second, second.and_then(units::time)) {
+                (Some(_), Some(age)) => Ok(text(&format!("confirm {}", age.as_secs()))),
+                (Some(age), None) => {
+                    wrong(format!("`{age}` is no time"), "give seconds, or numbers with units")
+                }
+                (None, _) => choice(choices, first)
+                    .or_else(|wrong| units::time(first).map(|time| Self::Time(Some(time))).ok_or(wrong)),
+            },
+            Grammar::Open => match words.iter().find(|word| !is_open(word, words.len() == 1)) {
+                Some(word) => wrong(
+                    format!("`{word}` is no host and port"),
+                    "write host:port, host:*, addresses of IPv6 in brackets, or any or none alone",
+                ),
+                None => Ok(Self::Words(words)),
+            },
             Grammar::ChoiceOrWord(choices) => Ok(choice(choices, first).unwrap_or_else(|_| text(first))),
             Grammar::Word => word(keyword.name, first),
             Grammar::AgentPath => agent_path(first),
             Grammar::Number => match units::number(first) {
+                Some(0) if keyword.name == "connectionattempts" => {
+                    wrong("is 0", "give how often to try, 1 or more")
+                }
                 Some(number) => Ok(Self::Number(number)),
                 None => wrong(format!("`{first}` is no number"), "give one from 0 to 2147483647"),
             },
@@ -137,7 +158,7 @@ impl Value {
                 ),
                 None => Ok(Self::Words(words)),
             },
-            Grammar::Words | Grammar::WordsOrNone => Ok(Self::Words(words)),
+            Grammar::WordsOrNone => Ok(Self::Words(words)),
             _ => Ok(text(rest)),
         }
     }
@@ -235,6 +256,18 @@ fn rekey(size: &str, age: Option<&str>) -> Result<Value, Wrong> {
         None => None,
     };
     Ok(Value::Rekey { bytes, time: time.filter(|time| !time.is_zero()) })
+}
+
+/// One value of `PermitRemoteOpen`.
+fn is_open(word: &str, alone: bool) -> bool {
+    if word.eq_ignore_ascii_case("any") || word.eq_ignore_ascii_case("none") {
+        return alone;
+    }
+    let parts = match word.strip_prefix('[') {
+        Some(inner) => inner.split_once("]:"),
+        None => word.split_once(':'),
+    };
+    parts.is_some_and(|(_, port)| port == "*" || units::port(port).is_some())
 }
 
 fn is_class(word: &str) -> bool {

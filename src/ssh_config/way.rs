@@ -75,7 +75,7 @@ impl SshConfig {
                 let hop = if number == 0 {
                     self.way(options, &asked, asking, &stops).await?
                 } else {
-                    options.apply(asking, Start::Elsewhere)?
+                    options.apply(asking, Start::Behind)?
                 };
                 stops.push(stop);
                 applied.config = applied.config.jump(hop.config.clone());

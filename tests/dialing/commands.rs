@@ -18,18 +18,23 @@ pub(crate) fn trials() -> Vec<Trial> {
             fails_with_words,
         ),
         peer_test("commands::a_command_that_dies_ends_the_connection_and_says_why", both, dies),
+        peer_test("commands::a_command_that_never_stops_complaining_harms_nobody", both, complains),
         peer_test("commands::a_host_that_a_shell_would_run_runs_nothing", Peer::OpenSshServer, injection),
     ]
 }
 
 /// `ssh -W` by way of `jump`, which writes its process number into `file`.
 fn ssh_w(jump: &Sshd, file: &std::path::Path) -> ProxyCommand {
+    ProxyCommand::shell(ssh_w_line(jump, file))
+}
+
+fn ssh_w_line(jump: &Sshd, file: &std::path::Path) -> String {
     let mut line = format!("sh -c 'echo $$ >\"{}\"; exec \"$0\" \"$@\"'", file.display());
     let ssh = jump.ssh_command().unwrap();
     for word in std::iter::once(ssh.get_program()).chain(ssh.get_args()) {
         line.push_str(&format!(" '{}'", word.to_str().unwrap()));
     }
-    ProxyCommand::shell(line.replace('%', "%%") + " -W %h:%p")
+    line.replace('%', "%%") + " -W %h:%p"
 }
 
 fn pid(file: &std::path::Path) -> i32 {
@@ -88,4 +93,19 @@ async fn injection() {
     let error = fails(config).await;
     assert!(error.to_string().contains("host"), "{error}");
     assert!(!mark.exists());
+}
+
+async fn complains() {
+    let (jump, sshd) = (Sshd::builder().start().unwrap(), Sshd::builder().start().unwrap());
+    let file = jump.directory().join("pid");
+    let line = ssh_w_line(&jump, &file).replace('\'', "'\\''");
+    // Beside it, somebody writes to the same standard error for ever.
+    let command = ProxyCommand::shell(format!("sh -c 'yes complaint >&2 & exec sh -c \"$1\"' x '{line}'"));
+    let connection = connect(config(&sshd).via(Via::command(command))).await;
+    works(&connection).await;
+    let output = soon("data", connection.exec("head -c 3000000 /dev/zero").output()).await.unwrap();
+    assert_eq!(output.stdout.len(), 3_000_000);
+    let pid = pid(&file);
+    connection.close().await;
+    becomes_true("the command is gone", || !is_running(pid)).await;
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use ractor_ssh::auth::{Auth, IdentityFile};
 use ractor_ssh::host_key::{HostKeyPolicy, KnownHostsFiles};
 use ractor_ssh::{Client, ClientConfig, ConnectError, ConnectionRef};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
 use crate::kit::Sshd;
@@ -113,5 +113,28 @@ impl NobodyListens {
 
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+}
+
+/// A port that swallows whoever wants to connect: its queue is full, and nobody takes from it.
+pub(crate) struct BlackHole {
+    pub(crate) addr: SocketAddr,
+    _listener: TcpListener,
+    _queue: Vec<TcpStream>,
+}
+
+impl BlackHole {
+    pub(crate) async fn new(ip: &str) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(ip.parse().unwrap(), 0)).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let mut queue = Vec::new();
+        while let Ok(made) = tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(addr)).await
+        {
+            queue.push(made.unwrap());
+            assert!(queue.len() < 100, "the queue is never full");
+        }
+        Self { addr, _listener: listener, _queue: queue }
     }
 }

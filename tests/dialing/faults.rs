@@ -11,7 +11,7 @@ use ractor_ssh::error::Phase;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::common::{Once, config, connect, fails, once, soon, works};
+use crate::common::{BlackHole, Once, config, connect, fails, once, soon, works};
 use crate::kit::{Peer, Sshd, peer_test};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -37,6 +37,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("faults::an_endless_head_is_not_read_to_its_end", Peer::OpenSshServer, endless),
         peer_test("faults::a_proxy_that_resets_midway_ends_the_login", Peer::OpenSshServer, reset),
         peer_test("faults::giving_up_closes_the_way", Peer::OpenSshServer, given_up),
+        peer_test("faults::the_proxy_that_takes_too_long_is_named", Peer::OpenSshServer, too_long),
+        peer_test("faults::a_reset_in_the_middle_of_a_transfer_is_told", Peer::OpenSshServer, mid_transfer),
     ]
 }
 
@@ -256,7 +258,10 @@ async fn dial_limit() {
     timeouts.dial = Duration::from_millis(300);
     let via = Via::default().proxy(Proxy::http("127.0.0.1", proxy.addr.port()));
     let error = fails(config(&sshd).via(via).timeouts(timeouts)).await;
-    assert!(matches!(&error, ConnectError::Timeout { phase: Phase::Dial, .. }), "{error:?}");
+    let limit = Duration::from_millis(300);
+    let text = error.to_string();
+    assert!(matches!(why(error), ProxyError::TimedOut { after } if after == limit), "{text}");
+    assert!(text.contains(&proxy.addr.to_string()), "names the proxy: {text}");
     soon("the socket is closed", proxy.served).await.unwrap();
 }
 
@@ -313,4 +318,61 @@ async fn given_up() {
     }
     drop(connecting);
     soon("the socket is closed", proxy.served).await.unwrap().unwrap();
+}
+
+async fn too_long() {
+    let sshd = Sshd::builder().start().unwrap();
+    let hole = BlackHole::new("127.0.0.1").await;
+    let behind = Proxy::http("127.0.0.1", hole.addr.port());
+    let limit = Duration::from_millis(300);
+    let mut dial = Timeouts::default();
+    dial.dial = limit;
+    // One that cannot be reached, by the limit on the dial, and by the one on everything.
+    let via = || config(&sshd).via(Via::default().proxy(behind.clone()));
+    for config in [via().timeouts(dial), via().deadline(limit)] {
+        let error = fails(config).await;
+        let text = error.to_string();
+        assert!(error.is_retryable() && error.phase() == Phase::Dial);
+        assert!(matches!(why(error), ProxyError::TimedOut { after } if after == limit), "{text}");
+        assert!(text.contains(&hole.addr.to_string()) && text.contains(&sshd.port().to_string()), "{text}");
+    }
+    // Of two, the one that is waited for.
+    let slow = once(|mut client| async move {
+        head(&mut client).await;
+        client.read_to_end(&mut Vec::new()).await
+    })
+    .await;
+    let first = Proxy::http("127.0.0.1", slow.addr.port());
+    let way = Via::default().proxy(first).proxy(behind);
+    let error = fails(config(&sshd).via(way).deadline(limit)).await;
+    assert!(error.to_string().contains(&format!("the proxy http://{}", slow.addr)), "{error}");
+    soon("the socket is closed", slow.served).await.unwrap().unwrap();
+}
+
+async fn mid_transfer() {
+    let sshd = Sshd::builder().start().unwrap();
+    let target = sshd.addr();
+    let proxy = once(move |mut client| async move {
+        head(&mut client).await;
+        client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        let mut server = TcpStream::connect(target).await.unwrap();
+        let (mut from_client, mut to_client) = client.split();
+        let (mut from_server, mut to_server) = server.split();
+        let mut some = (&mut from_server).take(1_000_000);
+        tokio::select! {
+            _ = tokio::io::copy(&mut from_client, &mut to_server) => {}
+            _ = tokio::io::copy(&mut some, &mut to_client) => {}
+        }
+        client.set_zero_linger().unwrap();
+    })
+    .await;
+    let via = Via::default().proxy(Proxy::http("127.0.0.1", proxy.addr.port()));
+    let connection = connect(config(&sshd).via(via)).await;
+    let mut stream = connection.exec("cat /dev/zero").stream().await.unwrap();
+    let mut got = Vec::new();
+    let read = soon("the end of the transfer", stream.read_to_end(&mut got)).await;
+    assert!(read.is_err(), "{} bytes, and a clean end", got.len());
+    assert!(got.len() > 100_000 && got.iter().all(|byte| *byte == 0), "{}", got.len());
+    let end = soon("its end", connection.closed()).await;
+    assert!(end.is_retryable(), "{end:?}");
 }

@@ -14,14 +14,20 @@ use ractor_ssh::{Client, ClientConfig, ConnectError, ManagedSpec};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixListener};
 
-use crate::common::{NobodyListens, becomes_true, config, connect, fails, once, soon, works};
+use crate::common::{
+    BlackHole, NobodyListens, becomes_true, config, config_at, connect, fails, once, soon, works,
+};
 use crate::kit::{Peer, RealProxy, Sshd, peer_test};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let proxied = [Peer::OpenSshServer, Peer::Tinyproxy];
     vec![
         peer_test("jumps::a_chain_of_a_proxy_and_two_hosts_leads_to_the_target", proxied, chain),
-        peer_test("jumps::a_proxy_is_reached_from_the_jump_host_before_it", proxied, proxy_behind),
+        peer_test(
+            "jumps::a_proxy_is_reached_from_the_jump_host_before_it",
+            [Peer::OpenSshServer, Peer::OpenSshClient, Peer::Tinyproxy],
+            proxy_behind,
+        ),
         peer_test(
             "jumps::a_unix_socket_of_the_jump_host_leads_to_the_target",
             Peer::OpenSshServer,
@@ -80,6 +86,13 @@ async fn proxy_behind() {
     works(&connect(config(&target).via(behind).jump(config(&jump))).await).await;
     assert!(tinyproxy.log().contains(&format!("CONNECT 127.0.0.1:{}", target.port())), "{}", tinyproxy.log());
     assert_eq!(logins(&jump), 1);
+    let socks = RealProxy::ssh_d(&target).unwrap();
+    let kinds = [Proxy::socks4a("127.0.0.1", socks.port()), Proxy::socks5("127.0.0.1", socks.port())];
+    for proxy in kinds {
+        let behind = Via::default().proxy(proxy);
+        works(&connect(config_at("localhost", &target).via(behind).jump(config(&jump))).await).await;
+    }
+    assert_eq!(logins(&jump), 3);
 }
 
 async fn unix_behind() {
@@ -134,6 +147,23 @@ async fn own_trust() {
     let ConnectError::Jump { source, .. } = &error else { panic!("{error:?}") };
     assert!(matches!(**source, ConnectError::Auth(_)), "{error:?}");
     assert!(!error.is_retryable());
+    // A jump host with another key than it is known by is not entered, and not tried again by a managed connection.
+    let line = std::fs::read_to_string(target.known_hosts()).unwrap();
+    let other = jump.directory().join("other_known_hosts");
+    std::fs::write(&other, line.replace(&target.port().to_string(), &jump.port().to_string())).unwrap();
+    let before = (logins(&jump), logins(&target));
+    let wrong = || config(&jump).host_key(HostKeyPolicy::strict(KnownHostsFiles::new([&other])));
+    let error = fails(config(&target).jump(wrong())).await;
+    let ConnectError::Jump { hop, source } = &error else { panic!("{error:?}") };
+    assert!(hop.ends_with(&jump.port().to_string()), "{hop}");
+    assert!(matches!(**source, ConnectError::HostKey(HostKeyError::Changed { .. })), "{error:?}");
+    assert!(!error.is_retryable());
+    let policy = RestartPolicy::permanent().never_give_up();
+    let managed =
+        Client::new(config(&target).jump(wrong())).manage(ManagedSpec::new().restart(policy)).await.unwrap();
+    let mut states = managed.states();
+    soon("given up", states.wait_for(|state| matches!(state, ManagedState::Failed(_)))).await.unwrap();
+    assert_eq!((logins(&jump), logins(&target)), before);
 }
 
 async fn named() {
@@ -198,11 +228,34 @@ async fn deadlines() {
     let limit = Duration::from_millis(300);
     let whole = config(&target).deadline(limit).jump(config(&jump).port(host.addr.port()));
     let error = fails(whole).await;
+    let ConnectError::Jump { hop, source } = &error else { panic!("{error:?}") };
+    assert!(hop.ends_with(&format!(":{}", host.addr.port())), "{hop}");
     assert!(
-        matches!(&error, ConnectError::Timeout { phase: Phase::Dial, after } if *after == limit),
+        matches!(&**source, ConnectError::Timeout { phase: Phase::Version, after } if *after == limit),
         "{error:?}"
     );
     soon("the socket is closed", host.served).await.unwrap().unwrap();
+    // The deadline of a jump host is for what is before it, and its own.
+    let host = silent().await;
+    let inner = config(&jump).deadline(limit).jump(config(&jump).port(host.addr.port()));
+    let error = fails(config(&target).jump(inner)).await;
+    let ConnectError::Jump { hop, source } = &error else { panic!("{error:?}") };
+    assert!(hop.ends_with(&format!(":{}", jump.port())), "{hop}");
+    let ConnectError::Jump { hop, source } = &**source else { panic!("{error:?}") };
+    assert!(hop.ends_with(&format!(":{}", host.addr.port())), "{hop}");
+    assert!(matches!(&**source, ConnectError::Timeout { phase: Phase::Version, .. }), "{error:?}");
+    soon("the socket is closed", host.served).await.unwrap().unwrap();
+    // A jump host that does not come through in time is named too.
+    let hole = BlackHole::new("127.0.0.1").await;
+    let mut dial = Timeouts::default();
+    dial.dial = limit;
+    let error = fails(config(&target).port(hole.addr.port()).timeouts(dial).jump(config(&jump))).await;
+    let ConnectError::Dial { source: DialError::Jump { hop, to, .. }, .. } = &error else {
+        panic!("{error:?}")
+    };
+    assert!(hop.ends_with(&format!(":{}", jump.port())) && *to == hole.addr.to_string(), "{error}");
+    assert!(error.is_retryable());
+    is_left(&jump).await;
 }
 
 async fn dies() {

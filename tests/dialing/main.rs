@@ -18,12 +18,16 @@ mod jumps;
 #[path = "../kit/mod.rs"]
 mod kit;
 mod leaks;
+mod names;
 mod proxies;
 mod sockets;
 
 fn main() -> ExitCode {
     if proxies::is_asked_for_the_environment() {
         return proxies::tell_the_environment();
+    }
+    if let Some(target) = names::is_asked_to_connect() {
+        return names::tell_the_error(&target);
     }
     let trials = [
         sockets::trials(),
@@ -32,6 +36,7 @@ fn main() -> ExitCode {
         commands::trials(),
         jumps::trials(),
         leaks::trials(),
+        names::trials(),
     ];
     kit::run(trials.into_iter().flatten().collect())
 }

@@ -84,6 +84,15 @@ const REFUSED: &[&str] = &[
     "User a b",
     "Include \"\"",
     "AddressFamily inet5",
+    "AddKeysToAgent confirm x",
+    "AddKeysToAgent yes 1h",
+    "AddKeysToAgent 1h confirm",
+    "ConnectionAttempts 0",
+    "PermitRemoteOpen h",
+    "PermitRemoteOpen h:x",
+    "PermitRemoteOpen h:0",
+    "PermitRemoteOpen ::1:3",
+    "PermitRemoteOpen any h:1",
 ];
 
 const TAKEN: &[&str] = &[

@@ -7,7 +7,7 @@ use ractor_ssh::ssh_config::{
     Asked, Asking, HostOptions, Local, MatchExec, Proxy, SshConfig, SshConfigError,
 };
 
-use crate::kit::peer_test;
+use crate::kit::{is_running, peer_test};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -16,6 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("rules::old_keywords_are_remarks", [], old),
         peer_test("rules::match_exec_runs_nothing_unless_allowed", [], exec_refused),
         peer_test("rules::match_exec_has_a_deadline_and_runs_once", [], exec_runs),
+        peer_test("rules::what_a_match_exec_starts_ends_with_it_when_it_is_given_up", [], exec_given_up),
         peer_test("rules::what_is_asked_comes_before_the_files", [], asked_first),
         peer_test("rules::a_block_cannot_be_asked", [], no_blocks),
         peer_test("rules::what_is_asked_cannot_reach_a_shell", [], no_shell),
@@ -103,6 +104,30 @@ async fn exec_runs() {
     let run = run.match_exec(MatchExec::Run(Duration::from_millis(50)));
     let error = slow.resolve_running(&run).await.unwrap_err();
     assert!(matches!(error, SshConfigError::Exec { .. }), "{error}");
+}
+
+async fn exec_given_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let (written, file) = (directory.path().join("written"), directory.path().join("pid"));
+    let command =
+        format!("sleep 600 & echo $! >'{}'; mv '{0}' '{}'; wait", written.display(), file.display());
+    let config = SshConfig::parse(&format!("Match exec \"{command}\"\nPort 5\n")).unwrap();
+    let run = Asked::host("foo").local(local()).match_exec(MatchExec::Run(Duration::from_secs(600)));
+    tokio::select! {
+        options = config.resolve_running(&run) => panic!("{options:?}"),
+        () = async {
+            while !file.exists() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        } => {}
+    }
+    let pid = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
+    let gone = async {
+        while is_running(pid) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(15), gone).await.unwrap();
 }
 
 async fn asked_first() {
@@ -209,5 +234,6 @@ async fn hops() {
     assert!(has("jump host inner: ", "unheard"), "{notes:?}");
     assert!(has("text:8: addressfamily", "made by the jump host"), "{notes:?}");
     assert!(!has("jump host gate: ", "addressfamily"), "{notes:?}");
+    assert!(has("jump host inner: text:10: proxycommand", "named before it"), "{notes:?}");
     assert_eq!(applied.config.check(), Ok(()));
 }
