@@ -194,7 +194,11 @@ async fn gone() {
     let (other, next, _) = told(&conn, x.trusted()).await;
     assert_ne!(port, next);
     drop(TcpStream::connect(("127.0.0.1", port)).await.unwrap());
-    assert!(Path::new(&authority).exists());
+    let mode = |path: &Path| {
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).unwrap().permissions()) & 0o777
+    };
+    let authority_file = Path::new(&authority);
+    assert_eq!((mode(authority_file), mode(authority_file.parent().unwrap())), (0o600, 0o700));
     drop(child);
     eventually(|| !Path::new(&authority).parent().unwrap().exists()).await;
     eventually(|| std::net::TcpStream::connect(("127.0.0.1", port)).is_err()).await;
