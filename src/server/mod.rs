@@ -27,6 +27,8 @@ mod session;
 mod session_limits;
 mod source;
 mod tally;
+#[cfg(test)]
+mod towards_tests;
 mod tree;
 mod turn_away;
 #[cfg(unix)]

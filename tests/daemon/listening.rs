@@ -50,6 +50,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("a_socket_is_its_owners_and_a_file_in_the_way_stays", NONE, unix),
         peer_test("listeners_and_their_connections_are_bounded", NONE, bounded),
         peer_test("a_client_that_refuses_or_ignores_channels_costs_nothing_that_lasts", NONE, refusing),
+        peer_test("a_connection_that_only_listens_is_not_idle", NONE, not_idle),
         peer_test("a_slow_reader_holds_a_forwarded_sender_up", NONE, slow),
         peer_test("a_unix_socket_is_reached_by_policy_and_not_by_a_crooked_path", NONE, direct_socket),
     ]
@@ -602,4 +603,20 @@ async fn direct_socket() {
         assert_eq!(reason, why, "{wrong:?}");
     }
     soon(conn.close()).await;
+}
+
+async fn not_idle() {
+    let limit = Duration::from_millis(300);
+    let served =
+        Served::with(|config| config.router(open_house()).initial_idle_timeout(limit).idle_timeout(limit))
+            .await;
+    let conn = served.connect().await;
+    let listener = soon(conn.tcpip_forward("localhost", 0, answer)).await.unwrap();
+    tokio::time::sleep(3 * limit).await;
+    soon(exchange(TcpStream::connect(local(listener.port())).await.unwrap(), b"still there")).await;
+    tokio::time::sleep(3 * limit).await;
+    soon(exchange(TcpStream::connect(local(listener.port())).await.unwrap(), b"and again")).await;
+    soon(listener.cancel()).await.unwrap();
+    soon(conn.closed()).await;
+    eventually(|| served.daemon.info().counters.idle_timeouts == 1).await;
 }
