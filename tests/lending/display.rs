@@ -243,7 +243,7 @@ async fn isolated() {
     let managed = soon(served.client().manage(ManagedSpec::new())).await.unwrap();
     let error = soon(managed.exec(INFO).forward_x11(x.trusted()).output()).await.unwrap_err();
     assert!(error.to_string().contains("run the command on a `ConnectionRef`"), "{error}");
-    managed.stop().await;
+    soon(managed.shutdown(Duration::ZERO)).await;
 }
 
 /// Beyond what the client allows, X clients are told.
