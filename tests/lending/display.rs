@@ -8,7 +8,7 @@ use ractor_ssh::config::{ChannelOptions, SlowConsumer};
 use ractor_ssh::error::RequestError;
 use ractor_ssh::session::CommandError;
 use ractor_ssh::x11::{Display, X11Error, X11Forward};
-use ractor_ssh::{ConnectionRef, Router};
+use ractor_ssh::{ConnectionRef, ManagedSpec, Router};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -32,7 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("a_display_is_gone_with_its_session", [x], gone),
         peer_test("a_display_that_was_lent_can_be_lent_on", [x], lent_on),
         peer_test("a_display_without_a_socket_in_the_file_system_is_found", [x], without_file),
-        peer_test("on_a_connection_of_its_own_a_channel_is_lent_nothing", [x], isolated),
+        peer_test("isolated_channels_and_managed_connections_are_lent_nothing_and_say_so", [x], isolated),
         peer_test("connections_to_a_lent_display_are_limited", [x], limited),
     ]
 }
@@ -194,7 +194,11 @@ async fn gone() {
     let (other, next, _) = told(&conn, x.trusted()).await;
     assert_ne!(port, next);
     drop(TcpStream::connect(("127.0.0.1", port)).await.unwrap());
-    assert!(Path::new(&authority).exists());
+    let mode = |path: &Path| {
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).unwrap().permissions()) & 0o777
+    };
+    let authority_file = Path::new(&authority);
+    assert_eq!((mode(authority_file), mode(authority_file.parent().unwrap())), (0o600, 0o700));
     drop(child);
     eventually(|| !Path::new(&authority).parent().unwrap().exists()).await;
     eventually(|| std::net::TcpStream::connect(("127.0.0.1", port)).is_err()).await;
@@ -236,6 +240,10 @@ async fn isolated() {
     let error = soon(conn.exec(INFO).forward_x11(x.trusted()).options(alone).output()).await.unwrap_err();
     let CommandError::Config(error) = error else { panic!("{error:?}") };
     assert!(error.field == "forward_x11" && error.problem.contains("isolated"), "{error}");
+    let managed = soon(served.client().manage(ManagedSpec::new())).await.unwrap();
+    let error = soon(managed.exec(INFO).forward_x11(x.trusted()).output()).await.unwrap_err();
+    assert!(error.to_string().contains("run the command on a `ConnectionRef`"), "{error}");
+    soon(managed.shutdown(Duration::ZERO)).await;
 }
 
 /// Beyond what the client allows, X clients are told.

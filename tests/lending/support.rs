@@ -266,11 +266,15 @@ impl Served {
     }
 
     pub(crate) async fn connect(&self) -> ConnectionRef {
+        soon(self.client().connect()).await.unwrap()
+    }
+
+    pub(crate) fn client(&self) -> Client {
         let config = ClientConfig::new("127.0.0.1", USER)
             .port(self.daemon.local_addr().port())
             .auth(Auth::new().identity(Identity::from_private_key(self.identity.clone())))
             .host_key(HostKeyPolicy::pinned([self.host_key.clone()]));
-        soon(Client::new(config).connect()).await.unwrap()
+        Client::new(config)
     }
 
     /// OpenSSH's client, with these options, all but the command to run.

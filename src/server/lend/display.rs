@@ -1,8 +1,8 @@
 //! A display that a client lends (`x11-req`, RFC 4254 section 6.3.1): TCP ports of loopback, and a file with the cookie.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
@@ -44,7 +44,7 @@ impl LentDisplay {
             })?;
         let (number, listeners) = bind()?;
         let directory = private_directory("ssh-x11-")?;
-        std::fs::write(directory.path().join("Xauthority"), Entry::file(number, &cookie))?;
+        write_private(&directory.path().join("Xauthority"), &Entry::file(number, &cookie))?;
         let places = Arc::new(Semaphore::new(if request.single_connection { 1 } else { AT_A_TIME }));
         let single = request.single_connection;
         let listens = listeners.into_iter().map(|listener| {
@@ -64,6 +64,15 @@ impl LentDisplay {
     fn authority(&self) -> PathBuf {
         self.directory.path().join("Xauthority")
     }
+}
+
+/// Writes a new file that only its owner can read.
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut options = std::fs::File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)?.write_all(bytes)
 }
 
 /// The first display that is free on loopback, in every address family that this machine has.
