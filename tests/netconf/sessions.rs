@@ -174,11 +174,7 @@ async fn ends() {
     far.write_all(b"\n#5\n<rpc-").await.unwrap();
     far.shutdown().await.unwrap();
     let error = session.notification().await.unwrap_err();
-    assert!(
-        matches!(error, NetconfError::Framing(FramingError::Truncated { bytes: 5 }))
-            || error.to_string().contains("byte 0"),
-        "{error}"
-    );
+    assert!(matches!(error, NetconfError::Framing(FramingError::Truncated { bytes: 5 })), "{error}");
 
     let codec = NetconfCodec::new().max_message(4000);
     let (mut session, peer) = both_1_1(NetconfOptions::new().codec(codec)).await;

@@ -36,6 +36,43 @@ impl Drop for Running {
     }
 }
 
+/// Starts `netconf-subsystem`, which chooses its server by the port of `sshd`. What comes behind the hello waits until the
+/// server has taken that in: netconfd 2.13 forgets a request that it reads together with the hello.
+const SUBSYSTEM: &str = r#"
+import os, subprocess, sys, time
+
+program, socket, log = sys.argv[1:]
+env = dict(os.environ, SSH_CONNECTION="127.0.0.1 1 127.0.0.1 830", USER="root")
+
+def active():
+    with open(log, "rb") as file:
+        return file.read().count(b" now active (")
+
+before = active()
+child = subprocess.Popen([program, "--ncxserver-sockname=830@" + socket], stdin=subprocess.PIPE, env=env)
+END, data = b"]]>]]>", b""
+while END not in data:
+    more = os.read(0, 65536)
+    if not more:
+        sys.exit(1)
+    data += more
+hello, rest = data.split(END, 1)
+child.stdin.write(hello + END)
+child.stdin.flush()
+# The line may stay in its buffer: then half a second must do.
+end = time.monotonic() + 0.5
+while active() == before and time.monotonic() < end:
+    time.sleep(0.005)
+while True:
+    child.stdin.write(rest)
+    child.stdin.flush()
+    rest = os.read(0, 65536)
+    if not rest:
+        break
+child.stdin.close()
+sys.exit(child.wait())
+"#;
+
 /// `netconfd`, and an `sshd` whose subsystem `netconf` leads to it.
 pub(crate) struct Netconfd {
     pub(crate) sshd: Sshd,
@@ -47,7 +84,7 @@ impl Netconfd {
     pub(crate) fn start() -> Self {
         let directory = tempfile::Builder::new().prefix("ssh-kit-").tempdir().unwrap();
         let path = directory.path();
-        let (socket, data) = (path.join("socket"), path.join("data"));
+        let (socket, data, log) = (path.join("socket"), path.join("data"), path.join("log"));
         std::fs::create_dir(&data).unwrap();
         let server = Command::new(require_program("netconfd").unwrap())
             .args([
@@ -58,7 +95,7 @@ impl Netconfd {
             ])
             .arg(format!("--datapath={}", data.display()))
             .arg(format!("--ncxserver-sockname={}", socket.display()))
-            .arg(format!("--log={}", path.join("log").display()))
+            .args(["--log-level=info", &format!("--log={}", log.display())])
             .env("HOME", path)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -68,26 +105,19 @@ impl Netconfd {
         let server = Running(server);
         let end = Instant::now() + Duration::from_secs(20);
         while !socket.exists() {
-            assert!(
-                Instant::now() < end,
-                "{}",
-                std::fs::read_to_string(path.join("log")).unwrap_or_default()
-            );
+            assert!(Instant::now() < end, "{}", std::fs::read_to_string(&log).unwrap_or_default());
             std::thread::sleep(Duration::from_millis(5));
         }
-        // It chooses the socket by the port of the SSH server, which is not known yet.
-        let script = path.join("subsystem");
-        let program = require_program("netconf-subsystem").unwrap();
-        let text = format!(
-            "#!/bin/sh\nSSH_CONNECTION='127.0.0.1 1 127.0.0.1 830' USER=root exec {} --ncxserver-sockname=830@{}\n",
+        let (program, script) = (require_program("netconf-subsystem").unwrap(), path.join("subsystem.py"));
+        std::fs::write(&script, SUBSYSTEM).unwrap();
+        let subsystem = format!(
+            "Subsystem netconf /usr/bin/env python3 {} {} {} {}",
+            script.display(),
             program.display(),
-            socket.display()
+            socket.display(),
+            log.display()
         );
-        std::fs::write(&script, text).unwrap();
-        let sshd = Sshd::builder()
-            .config(format!("Subsystem netconf /bin/sh {}", script.display()))
-            .start()
-            .unwrap();
+        let sshd = Sshd::builder().config(subsystem).start().unwrap();
         Self { sshd, _server: server, _directory: directory }
     }
 
