@@ -444,6 +444,10 @@ impl ChannelOptions {
         if self.receive_budget == 0 {
             return Err(ConfigError::new("receive_budget", "is 0", "give at least 1 byte"));
         }
+        if self.slow_consumer == SlowConsumer::Yield(Duration::ZERO) {
+            let fix = "give a time, or `SlowConsumer::Fail`";
+            return Err(ConfigError::new("slow_consumer", "yields after no time at all", fix));
+        }
         if self.high_water == 0 {
             return Err(ConfigError::new("high_water", "is 0", "give at least 1 byte"));
         }
@@ -469,6 +473,8 @@ mod tests {
         assert_eq!(named(RekeyLimit::new(1, Duration::ZERO).check()), "rekey.time");
         assert_eq!(named(Keepalive::new(Duration::MAX, 1).check()), "keepalive.max_missed");
         assert_eq!(named(ChannelOptions::new().receive_budget(0).check()), "receive_budget");
+        let hasty = SlowConsumer::Yield(Duration::ZERO);
+        assert_eq!(named(ChannelOptions::new().slow_consumer(hasty).check()), "slow_consumer");
     }
 
     #[test]

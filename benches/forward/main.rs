@@ -116,7 +116,7 @@ async fn run(options: Options) {
     }
     conn.close().await;
     if options.wants("many") {
-        many::measure(&options, &connect(&sshd).await, &peer).await;
+        many::measure(&options, &sshd, &peer).await;
     }
 }
 

@@ -76,8 +76,8 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A forward to be set up: by [`ConnectionRef::forward`](crate::ConnectionRef::forward),
-/// [`ManagedRef::forward`](crate::ManagedRef::forward) or [`Target::forward`](crate::Target::forward).
+/// A forward to be set up: by [`ConnectionRef::forward`](crate::ConnectionRef::forward) or
+/// [`ManagedRef::forward`](crate::ManagedRef::forward).
 ///
 /// ```no_run
 /// # async fn example(conn: ractor_ssh::ConnectionRef) -> Result<(), Box<dyn std::error::Error>> {
