@@ -5,25 +5,24 @@
 //! may be unanswered at a time. Whoever stops waiting for an answer leaves nothing behind: the answer is swallowed when it
 //! comes, and a handle in it is closed.
 
-use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::FutureExt as _;
-use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::runtime::Handle as Runtime;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::error::SftpErrorKind;
+use super::packets::Packets;
 use super::reply::Reply;
-use super::table::{Answer, Table};
+use super::table::{Answer, Entered, Table, Turn};
 use super::wire::{Fields, MOST_PACKET, Request, VERSION, code, init};
 use crate::ChannelHandle;
 use crate::error::SendErrorKind;
-use crate::session::{ChannelStream, StreamReader, StreamWriter};
+use crate::session::{ChannelStream, StreamWriter};
 
 /// How many requests may be unanswered at a time, forgotten ones included.
 const MOST_UNANSWERED: usize = 1024;
@@ -50,11 +49,12 @@ impl Line {
         stream: ChannelStream,
         timeout: Duration,
     ) -> Result<(Arc<Self>, Hello), SftpErrorKind> {
-        let (mut from, writer) = stream.into_split();
+        let (from, writer) = stream.into_split();
+        let mut from = Packets::new(from);
         let channel = writer.channel().clone();
         let greeting = async {
             channel.send(init()).await.map_err(|error| ended(&error.kind.to_string()))?;
-            packet(&mut from).await?.ok_or_else(|| ended("the server ended it before it said hello"))
+            from.packet().await?.ok_or_else(|| ended("the server ended it before it said hello"))
         };
         let hello = match tokio::time::timeout(timeout, greeting).await {
             Ok(hello) => hello?,
@@ -98,36 +98,54 @@ impl Line {
     }
 
     /// Sends a request and waits for its answer.
-    ///
-    /// The deadline runs from the last answer to anything: a server that is at work on what was asked before has time.
     pub(super) async fn call(self: &Arc<Self>, request: Request) -> Answer {
+        let place = self.place().await?;
+        let opens = request.opens;
+        let Entered { id, turn, answer } = self.table.enter(opens, Some(place))?;
+        let mut asked = Asked { line: self, id, sent: false, answer, opens };
+        let packet = request.packet(id).ok_or_else(too_long)?;
         let asking = async {
-            let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| ended("it was closed"))?;
-            let opens = request.opens;
-            let (id, answer) = self.table.enter(opens, Some(place))?;
-            let mut asked = Asked { line: self, id, sent: false, answer, opens };
-            let packet = request.packet(id).ok_or_else(too_long)?;
             self.send(packet).await?;
             asked.sent = true;
             (&mut asked.answer).await.unwrap_or_else(|_| Err(ended("nobody listens any more")))
         };
-        self.patiently(asking).await
+        self.patiently(turn, asking).await
     }
 
-    /// Waits for an answer until the server has said nothing at all for the timeout.
-    async fn patiently(&self, asking: impl Future<Output = Answer>) -> Answer {
+    /// A place among those that may be unanswered. There is one with the next answer, whatever to: who waits gives up
+    /// when none comes for the timeout.
+    async fn place(&self) -> Result<OwnedSemaphorePermit, SftpErrorKind> {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return Ok(place);
+        }
+        let waiting = Arc::clone(&self.places).acquire_owned();
+        tokio::pin!(waiting);
+        let mut limit = Instant::now() + self.timeout;
+        while limit > Instant::now() {
+            if let Ok(place) = tokio::time::timeout_at(limit, &mut waiting).await {
+                return place.map_err(|_| ended("it was closed"));
+            }
+            limit = self.table.answered() + self.timeout;
+        }
+        Err(SftpErrorKind::Timeout { after: self.timeout })
+    }
+
+    /// Waits for an answer as long as the server is at work on what was asked before: the deadline runs anew when some
+    /// of that was answered. Answers to what was asked later do not count, or a lost one would be waited for for ever.
+    async fn patiently(&self, turn: Turn, asking: impl Future<Output = Answer>) -> Answer {
         tokio::pin!(asking);
-        let began = Instant::now();
-        let mut limit = began + self.timeout;
+        let mut before = turn.before;
+        let mut limit = Instant::now() + self.timeout;
         loop {
             if let Ok(answer) = tokio::time::timeout_at(limit, &mut asking).await {
                 return answer;
             }
-            let since = self.table.answered().max(began) + self.timeout;
-            if since <= Instant::now() {
+            let left = self.table.before(turn);
+            limit = self.table.answered() + self.timeout;
+            if left >= before || limit <= Instant::now() {
                 return Err(SftpErrorKind::Timeout { after: self.timeout });
             }
-            limit = since;
+            before = left;
         }
     }
 
@@ -152,8 +170,9 @@ impl Line {
 
     /// Closes a handle, at once, and waits for the answer.
     pub(super) async fn close_and_wait(&self, handle: &[u8]) -> Answer {
-        let answer = close_handle(&self.table, &self.channel, &self.runtime, handle)?;
-        self.patiently(async { answer.await.unwrap_or_else(|_| Err(ended("nobody listens any more"))) }).await
+        let (turn, answer) = close_handle(&self.table, &self.channel, &self.runtime, handle)?;
+        self.patiently(turn, async { answer.await.unwrap_or_else(|_| Err(ended("nobody listens any more"))) })
+            .await
     }
 }
 
@@ -188,8 +207,8 @@ fn close_handle(
     channel: &ChannelHandle,
     runtime: &Runtime,
     handle: &[u8],
-) -> Result<oneshot::Receiver<Answer>, SftpErrorKind> {
-    let (id, answer) = table.enter(false, None)?;
+) -> Result<(Turn, oneshot::Receiver<Answer>), SftpErrorKind> {
+    let Entered { id, turn, answer } = table.enter(false, None)?;
     let packet = Request::new(code::CLOSE).string(handle).packet(id).ok_or_else(too_long)?;
     if channel.send(packet.clone()).now_or_never().is_none() {
         let channel = channel.clone();
@@ -203,15 +222,15 @@ fn close_handle(
             }
         });
     }
-    Ok(answer)
+    Ok((turn, answer))
 }
 
 /// Takes in answers until the session ends.
-async fn listen(mut from: StreamReader, table: Arc<Table>, channel: ChannelHandle) {
+async fn listen(mut from: Packets, table: Arc<Table>, channel: ChannelHandle) {
     let runtime = Runtime::current();
     let reason = loop {
-        let answered = match packet(&mut from).await {
-            Ok(Some(packet)) => table.answer(packet),
+        let answered = match from.reply().await {
+            Ok(Some((id, reply))) => table.answer(id, reply),
             Ok(None) => break ended("the server ended it"),
             Err(reason) => break reason,
         };
@@ -224,36 +243,6 @@ async fn listen(mut from: StreamReader, table: Arc<Table>, channel: ChannelHandl
     tracing::debug!(%reason, "SFTP session over");
     table.end(&reason);
     channel.close();
-}
-
-/// The next packet without its length; `None` at the end.
-async fn packet(from: &mut (impl AsyncRead + Unpin)) -> Result<Option<Bytes>, SftpErrorKind> {
-    let mut word = [0; 4];
-    let mut filled = 0;
-    while let Some(rest) = word.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match from.read(rest).await {
-            Ok(0) if filled == 0 => return Ok(None),
-            Ok(0) => return Err(ended("the server ended it within a packet")),
-            Ok(count) => filled += count,
-            Err(error) => return Err(broken(&error)),
-        }
-    }
-    let len = usize::try_from(u32::from_be_bytes(word)).unwrap_or(usize::MAX);
-    if len == 0 || len > MOST_PACKET {
-        return Err(SftpErrorKind::protocol(format!(
-            "a packet of {len} bytes; 1 to {MOST_PACKET} are taken"
-        )));
-    }
-    let mut bytes = BytesMut::with_capacity(len);
-    let mut rest = from.take(u64::try_from(len).unwrap_or(u64::MAX));
-    while bytes.len() < len {
-        match rest.read_buf(&mut bytes).await {
-            Ok(0) => return Err(ended("the server ended it within a packet")),
-            Ok(_) => {}
-            Err(error) => return Err(broken(&error)),
-        }
-    }
-    Ok(Some(bytes.freeze()))
 }
 
 fn read_hello(packet: Bytes) -> Result<Hello, SftpErrorKind> {
@@ -279,10 +268,6 @@ fn read_hello(packet: Bytes) -> Result<Hello, SftpErrorKind> {
 
 pub(super) fn ended(reason: &str) -> SftpErrorKind {
     SftpErrorKind::Ended { reason: reason.to_owned() }
-}
-
-fn broken(error: &io::Error) -> SftpErrorKind {
-    ended(&error.to_string())
 }
 
 fn too_long() -> SftpErrorKind {
