@@ -16,8 +16,8 @@ use tracing::Instrument;
 
 use super::ClientConfig;
 use super::jump::Hop;
-use crate::config::ChannelOptions;
 use super::trail::Trail;
+use crate::config::ChannelOptions;
 use crate::connect_error::ConnectError;
 use crate::connection::{self, ConnectionArgs, Sink};
 use crate::dial::{ByteStream, Paced, Proxy, Streams};
