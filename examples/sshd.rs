@@ -63,7 +63,8 @@ struct Args {
     /// Directory to serve by SFTP, for reading and writing.
     #[arg(long, value_name = "DIR")]
     sftp_root: Option<PathBuf>,
-    /// Let clients reach TCP ports from here (`ssh -L`, `-D`, `-J`).
+    /// Let clients reach TCP ports and Unix sockets from here and listen here (`ssh -L`, `-R`, `-D`, `-J`), and lend their
+    /// agent and display (`-A`, `-X`).
     #[arg(long)]
     allow_forwarding: bool,
 }
@@ -130,7 +131,13 @@ fn router(args: &Args, processes: Processes) -> Router {
         router = router.sftp(Sftp::new(root).read_only(false));
     }
     if args.allow_forwarding {
-        router = router.forward_tcpip(|_| true);
+        router = router
+            .forward_tcpip(|_| true)
+            .forward_streamlocal(|_| true)
+            .listen_tcpip(|_| true)
+            .listen_streamlocal(|_| true)
+            .agent_forwarding(|_| true)
+            .x11_forwarding(|_| true);
     }
     router
 }

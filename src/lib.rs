@@ -17,6 +17,9 @@
 //! again by a policy; [`Client::manage`] does the same for the connection ([`managed`]). [`Pool`] shares such connections
 //! among many callers, [`FanOut`] runs the same on many hosts. All of these take the same calls: see [`target`].
 //!
+//! **Getting there, and through**: proxies, proxy commands and jump hosts are values of a [`ClientConfig`] ([`dial`]); ports,
+//! sockets and SOCKS in both directions are supervised handles ([`forward`]).
+//!
 //! **Looking in**: `tree()` of any of them shows all below it, with what is stuck and why: see [`observe`].
 //!
 //! # What is promised
@@ -44,6 +47,8 @@
 //! | `netconf` | no | the framing of NETCONF, and a thin client (module `netconf`) |
 //! | `pty` | no | real processes on the daemon's channels ([`process`]): commands and shells, on a terminal or pipes; Unix |
 //! | `metrics` | no | counters, gauges and histograms for the facade of that name: module `metrics` |
+//! | `expect` | no | dialogues with shells and devices (module `expect`) |
+//! | `netconf` | no | NETCONF's framing and sessions (module `netconf`) |
 //! | `ssh-config` | no | OpenSSH's `ssh_config(5)`, read, looked up and applied |
 //! | `test-util` | no | an in-memory scripted peer, for tests of your own behaviours |
 //!
