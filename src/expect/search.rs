@@ -128,7 +128,6 @@ impl Scan {
         let last = regex.scan.next_eoi_state(&mut self.cache, state).ok()?;
         if self.cache.clear_count() != cleared {
             // The state is gone with the full cache: walk there again. No match lies on the way.
-            self.cache.reset(&regex.scan);
             self.restart(regex);
             while let (Some(state), Some(byte)) = (self.state, buffer.get(self.at)) {
                 self.step(regex, state, *byte);

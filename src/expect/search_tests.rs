@@ -84,8 +84,15 @@ fn groups_are_told_by_number_and_name() {
 fn a_search_whose_automaton_outgrows_its_memory_goes_on() {
     // Each byte leads to another state: the lazily built automaton is thrown away many times.
     let patterns = [regex("(?-u)[ab]*a[ab]{200}X")];
-    let mut stream: Vec<u8> =
-        (0_u32..20_000).map(|at| if at.count_ones() % 3 == 0 { b'a' } else { b'b' }).collect();
+    let mut state = 1_u32;
+    let mut stream: Vec<u8> = (0..60_000)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            if state >> 31 == 0 { b'a' } else { b'b' }
+        })
+        .collect();
+    let at = stream.len() - 201;
+    stream[at] = b'a';
     stream.extend(b"X!");
     let end = stream.len() - 1;
     let mut search = Search::new(&patterns);
