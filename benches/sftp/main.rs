@@ -3,6 +3,8 @@
 //!
 //! Times are whole: login, transfer, end. Repetitions are interleaved, the figures are medians with their range, the ratio
 //! is to OpenSSH's `sftp` with the same cipher: above 1 is faster. Every copy is compared byte for byte.
+//! The client's processor time, user and system, stands beside it where there is `/proc`, with the same ratio: above 1 is
+//! less work. On a machine that does other things, it says more than the clock.
 //!
 //! ```text
 //! cargo bench --bench sftp --features sftp-client                a GiB, three times
@@ -139,14 +141,15 @@ impl Bench {
         if let Some(only) = &options.only {
             all.retain(|who| *who == Who::OpenSsh || format!("{who:?}").starts_with(only.as_str()));
         }
-        let mut times = vec![Vec::new(); all.len()];
+        let (mut times, mut works) = (vec![Vec::new(); all.len()], vec![Vec::new(); all.len()]);
         for _ in 0..options.reps {
-            for (who, times) in all.iter().zip(&mut times) {
+            for (who, (times, work)) in all.iter().zip(times.iter_mut().zip(&mut works)) {
                 let copy = self.path("copy");
                 let _ = std::fs::remove_file(&copy);
-                let begin = Instant::now();
+                let (begin, before) = (Instant::now(), cpu());
                 self.copy(*who, way, &self.path("whole"), &copy).await;
                 times.push(begin.elapsed());
+                work.push(cpu().saturating_sub(before));
                 same(&self.path("whole"), &copy);
             }
         }
@@ -155,18 +158,21 @@ impl Bench {
             sorted.sort();
             sorted[sorted.len() / 2]
         };
-        let theirs = median(&times[0]);
-        for (who, times) in all.iter().zip(&times) {
+        let (theirs, their_work) = (median(&times[0]), median(&works[0]));
+        for (who, (times, work)) in all.iter().zip(times.iter().zip(&works)) {
             let rate = |time: Duration| options.mib as f64 / time.as_secs_f64();
             let (slow, fast) = (times.iter().max().unwrap(), times.iter().min().unwrap());
             let middle = median(times);
             let ratio = theirs.as_secs_f64() / middle.as_secs_f64();
+            let work = median(work);
+            let work_ratio = their_work.as_secs_f64() / work.as_secs_f64().max(0.01);
             let row = format!("{way:?} {who:?}");
             println!(
-                "{row:24} {:7.0} MiB/s  ({:.0} to {:.0})  ratio {ratio:.2}",
+                "{row:24} {:7.0} MiB/s  ({:.0} to {:.0})  ratio {ratio:.2}  cpu {:.2} s  ratio {work_ratio:.2}",
                 rate(middle),
                 rate(*slow),
-                rate(*fast)
+                rate(*fast),
+                work.as_secs_f64(),
             );
         }
     }
@@ -251,6 +257,15 @@ impl Bench {
         drop(sftp);
         conn.close().await;
     }
+}
+
+/// Processor time of this process and of children that have ended: the clients', not the server's.
+fn cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<_> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+    // utime, stime, cutime, cstime, in hundredths of a second.
+    let ticks = fields.iter().skip(11).take(4).filter_map(|field| field.parse::<u64>().ok()).sum::<u64>();
+    Duration::from_millis(ticks * 10)
 }
 
 async fn copy<R, W>(from: &mut R, to: &mut W, buffer: &mut [u8])

@@ -152,6 +152,19 @@ pub struct StreamWriter {
     _owner: Arc<Owner>,
 }
 
+impl StreamReader {
+    /// As [`ChannelStream::chunk`].
+    ///
+    /// # Cancel safety
+    /// Nothing is lost if the future is dropped.
+    ///
+    /// # Errors
+    /// The channel ended without eof.
+    pub async fn chunk(&mut self) -> io::Result<Option<Bytes>> {
+        std::future::poll_fn(|cx| self.inlet.poll_chunk(cx)).await
+    }
+}
+
 impl StreamWriter {
     /// The channel: signals, window changes, flush, close.
     #[must_use]

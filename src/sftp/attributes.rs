@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::{BufMut, BytesMut};
+use bytes::BufMut;
 
 use super::error::SftpErrorKind;
 use super::wire::Fields;
@@ -120,7 +120,7 @@ impl Attributes {
         matches!(self.kind(), FileKind::Directory)
     }
 
-    pub(super) fn put(&self, to: &mut BytesMut) {
+    pub(super) fn put(&self, to: &mut impl BufMut) {
         let flag = |known: bool, flag| if known { flag } else { 0 };
         to.put_u32(
             flag(self.size.is_some(), SIZE)
@@ -182,9 +182,9 @@ mod tests {
         let time = UNIX_EPOCH + Duration::from_secs(1_000_000);
         let all = Attributes::new().size(1 << 40).owner(1, 2).permissions(0o100_644).times(time, time);
         for attributes in [Attributes::new(), Attributes::new().permissions(0o755), all] {
-            let mut bytes = BytesMut::new();
+            let mut bytes = Vec::new();
             attributes.put(&mut bytes);
-            let mut fields = Fields(bytes.freeze());
+            let mut fields = Fields(bytes.into());
             assert_eq!(Attributes::take(&mut fields).unwrap(), attributes);
             assert!(fields.is_empty());
         }
@@ -193,9 +193,9 @@ mod tests {
 
     #[test]
     fn a_count_of_extended_pairs_is_not_believed() {
-        let mut bytes = BytesMut::new();
+        let mut bytes = Vec::new();
         bytes.put_u32(EXTENDED);
         bytes.put_u32(u32::MAX);
-        assert!(Attributes::take(&mut Fields(bytes.freeze())).is_err());
+        assert!(Attributes::take(&mut Fields(bytes.into())).is_err());
     }
 }

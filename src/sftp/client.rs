@@ -65,6 +65,14 @@ pub(super) struct Reach {
     pub(super) fsync: bool,
 }
 
+/// How many requests of one file are on the way at a time, at most, however small a server wants them to be.
+pub(super) const MOST_AT_ONCE: usize = 256;
+
+/// How many requests of `each` bytes go into a budget of `bytes`: at least one.
+pub(super) fn at_once(bytes: usize, each: usize) -> usize {
+    (bytes / each.max(1)).clamp(1, MOST_AT_ONCE)
+}
+
 /// The space of a file system, as of `statvfs(3)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -177,10 +185,16 @@ impl SftpClient {
         };
         facts.reach.fsync = facts.has(FSYNC);
         if facts.has(LIMITS) {
-            let mut limits = line.call(Request::extended(LIMITS)).await?.extended()?;
-            let (packet, read, write) = (limits.u64()?, limits.u64()?, limits.u64()?);
-            facts.reach.read = within(options.packet_data, packet, read);
-            facts.reach.write = within(options.packet_data, packet, write);
+            // A server that tells nothing of its limits after all is treated as one that never said it would.
+            match line.call(Request::extended(LIMITS)).await?.extended() {
+                Ok(mut limits) => {
+                    let (packet, read, write) = (limits.u64()?, limits.u64()?, limits.u64()?);
+                    facts.reach.read = within(options.packet_data, packet, read);
+                    facts.reach.write = within(options.packet_data, packet, write);
+                }
+                Err(SftpErrorKind::Status { .. }) => {}
+                Err(other) => return Err(other),
+            }
         }
         Ok(Self { line, facts: Arc::new(facts) })
     }
@@ -552,5 +566,17 @@ impl SftpClient {
     ) -> Result<T, SftpError> {
         let answer: Answer = self.line.call(request).await;
         answer.and_then(read).map_err(|kind| kind.at(operation, path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_wants_single_bytes_does_not_get_millions_of_requests() {
+        assert_eq!(at_once(4 << 20, within(255 << 10, 1, 1)), MOST_AT_ONCE);
+        assert_eq!(at_once(4 << 20, within(255 << 10, 0, 0)), 128);
+        assert_eq!(at_once(0, SURE), 1);
     }
 }

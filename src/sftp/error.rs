@@ -66,11 +66,20 @@ pub enum SftpErrorKind {
         /// Why.
         reason: String,
     },
-    /// What the server sent must not be followed: a name that leads out of the directory, a listing without end.
+    /// What the server sent must not be followed: a name that leads out of the directory, a listing without end. Or
+    /// it was not asked for: a directory without `recursive`, more than the limit.
     #[error("refused: {problem}")]
     Refused {
         /// What is wrong.
         problem: String,
+    },
+    /// A file that was downloaded ended before its size. What came of it is in the local file.
+    #[error("it ended after {got} of {size} bytes; has it been cut meanwhile?")]
+    Short {
+        /// Its size when it was opened, in bytes.
+        size: u64,
+        /// How much came, in bytes, with what was there before.
+        got: u64,
     },
     /// A local file.
     #[error("{0}")]
@@ -160,7 +169,9 @@ impl From<SftpError> for io::Error {
             SftpErrorKind::Status { status: SftpStatus::PermissionDenied, .. } => {
                 io::ErrorKind::PermissionDenied
             }
-            SftpErrorKind::Status { status: SftpStatus::Eof, .. } => io::ErrorKind::UnexpectedEof,
+            SftpErrorKind::Status { status: SftpStatus::Eof, .. } | SftpErrorKind::Short { .. } => {
+                io::ErrorKind::UnexpectedEof
+            }
             SftpErrorKind::Status { status: SftpStatus::Unsupported, .. }
             | SftpErrorKind::Unsupported { .. } => io::ErrorKind::Unsupported,
             SftpErrorKind::Timeout { .. } => io::ErrorKind::TimedOut,

@@ -12,9 +12,10 @@ use futures::{Stream, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 
 use super::attributes::Attributes;
-use super::client::Reach;
+use super::client::{MOST_AT_ONCE, Reach, at_once};
 use super::error::{SftpError, SftpErrorKind};
-use super::handle::{Handle, Piece};
+use super::handle::Handle;
+use super::piece::Piece;
 
 /// An open remote file, from [`SftpClient::open`](super::SftpClient::open) and its kin.
 ///
@@ -143,8 +144,9 @@ impl RemoteFile {
                 let count = most.min(len - bytes.len());
                 let from = offset.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
                 let piece = handle.read(from, count).await.map_err(|kind| kind.at("read", &path))?;
-                piece.chunks.iter().for_each(|chunk| bytes.extend_from_slice(chunk));
-                if piece.len < count {
+                let short = piece.len() < count;
+                piece.into_chunks().iter().for_each(|chunk| bytes.extend_from_slice(chunk));
+                if short {
                     break;
                 }
             }
@@ -241,7 +243,7 @@ impl RemoteFile {
         if reading.pieces.is_empty() && reading.ready.is_empty() {
             reading.next = self.position;
         }
-        let most = (self.reach.read_ahead / self.reach.read).max(1);
+        let most = at_once(self.reach.read_ahead, self.reach.read);
         reading.window = reading.window.clamp(1, most);
         while !reading.end && reading.pieces.len() < reading.window {
             let (handle, offset, len) = (Arc::clone(&self.handle), reading.next, self.reach.read);
@@ -263,13 +265,13 @@ impl AsyncRead for RemoteFile {
             this.ask_ahead();
             match ready!(Pin::new(&mut this.reading.pieces).poll_next(cx)) {
                 Some(Ok(piece)) => {
-                    if piece.len < this.reach.read {
+                    if piece.len() < this.reach.read {
                         // The end; what was asked for behind it says nothing.
                         this.reading.pieces = FuturesOrdered::new();
                         this.reading.end = true;
                     }
                     this.reading.window = this.reading.window.saturating_mul(2);
-                    this.reading.ready.extend(piece.chunks);
+                    this.reading.ready.extend(piece.into_chunks());
                     this.ask_ahead_more();
                 }
                 Some(Err(kind)) => {
@@ -314,7 +316,10 @@ impl AsyncWrite for RemoteFile {
             return Poll::Ready(Ok(0));
         }
         let len = data.len().min(this.reach.write);
-        while !this.writing.is_empty() && this.unconfirmed.saturating_add(len) > this.reach.write_behind {
+        while !this.writing.is_empty()
+            && (this.unconfirmed.saturating_add(len) > this.reach.write_behind
+                || this.writing.len() >= MOST_AT_ONCE)
+        {
             ready!(this.poll_one(cx));
         }
         if let Some(kind) = this.failed.take() {

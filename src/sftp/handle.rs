@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::attributes::Attributes;
 use super::error::SftpErrorKind;
 use super::line::Line;
+use super::piece::Piece;
 use super::wire::{Request, WriteSpace, code};
 
 /// An open file or directory of the server. Dropping it closes it, behind what was sent before.
@@ -16,13 +17,6 @@ pub(super) struct Handle {
     line: Arc<Line>,
     handle: Bytes,
     closed: AtomicBool,
-}
-
-/// What one read has brought.
-#[derive(Debug, Default)]
-pub(super) struct Piece {
-    pub(super) chunks: Vec<Bytes>,
-    pub(super) len: usize,
 }
 
 impl Handle {
@@ -37,9 +31,9 @@ impl Handle {
     /// Reads up to `len` bytes; fewer only at the end of the file. A server that gives fewer is asked again.
     pub(super) async fn read(&self, offset: u64, len: usize) -> Result<Piece, SftpErrorKind> {
         let mut piece = Piece::default();
-        while piece.len < len {
-            let from = offset.saturating_add(u64::try_from(piece.len).unwrap_or(u64::MAX));
-            let wanted = len - piece.len;
+        while piece.len() < len {
+            let from = offset.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+            let wanted = len - piece.len();
             let count = u32::try_from(wanted).unwrap_or(u32::MAX);
             let Some(data) = self.line.call(self.request(code::READ).u64(from).u32(count)).await?.data()?
             else {
@@ -49,8 +43,7 @@ impl Handle {
                 let problem = format!("{} bytes where {wanted} were asked for", data.len());
                 return Err(SftpErrorKind::protocol(problem));
             }
-            piece.len += data.len();
-            piece.chunks.push(data);
+            piece.append(data);
         }
         Ok(piece)
     }

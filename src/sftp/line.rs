@@ -5,25 +5,24 @@
 //! may be unanswered at a time. Whoever stops waiting for an answer leaves nothing behind: the answer is swallowed when it
 //! comes, and a handle in it is closed.
 
-use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::FutureExt as _;
-use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::error::SftpErrorKind;
+use super::packets::Packets;
 use super::reply::Reply;
 use super::table::{Answer, Table};
 use super::wire::{Fields, MOST_PACKET, Request, VERSION, code, init};
 use crate::ChannelHandle;
 use crate::error::SendErrorKind;
-use crate::session::{ChannelStream, StreamReader, StreamWriter};
+use crate::session::{ChannelStream, StreamWriter};
 
 /// How many requests may be unanswered at a time, forgotten ones included.
 const MOST_UNANSWERED: usize = 1024;
@@ -50,11 +49,12 @@ impl Line {
         stream: ChannelStream,
         timeout: Duration,
     ) -> Result<(Arc<Self>, Hello), SftpErrorKind> {
-        let (mut from, writer) = stream.into_split();
+        let (from, writer) = stream.into_split();
+        let mut from = Packets::new(from);
         let channel = writer.channel().clone();
         let greeting = async {
             channel.send(init()).await.map_err(|error| ended(&error.kind.to_string()))?;
-            packet(&mut from).await?.ok_or_else(|| ended("the server ended it before it said hello"))
+            from.packet().await?.ok_or_else(|| ended("the server ended it before it said hello"))
         };
         let hello = match tokio::time::timeout(timeout, greeting).await {
             Ok(hello) => hello?,
@@ -207,11 +207,11 @@ fn close_handle(
 }
 
 /// Takes in answers until the session ends.
-async fn listen(mut from: StreamReader, table: Arc<Table>, channel: ChannelHandle) {
+async fn listen(mut from: Packets, table: Arc<Table>, channel: ChannelHandle) {
     let runtime = Runtime::current();
     let reason = loop {
-        let answered = match packet(&mut from).await {
-            Ok(Some(packet)) => table.answer(packet),
+        let answered = match from.reply().await {
+            Ok(Some((id, reply))) => table.answer(id, reply),
             Ok(None) => break ended("the server ended it"),
             Err(reason) => break reason,
         };
@@ -224,36 +224,6 @@ async fn listen(mut from: StreamReader, table: Arc<Table>, channel: ChannelHandl
     tracing::debug!(%reason, "SFTP session over");
     table.end(&reason);
     channel.close();
-}
-
-/// The next packet without its length; `None` at the end.
-async fn packet(from: &mut (impl AsyncRead + Unpin)) -> Result<Option<Bytes>, SftpErrorKind> {
-    let mut word = [0; 4];
-    let mut filled = 0;
-    while let Some(rest) = word.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match from.read(rest).await {
-            Ok(0) if filled == 0 => return Ok(None),
-            Ok(0) => return Err(ended("the server ended it within a packet")),
-            Ok(count) => filled += count,
-            Err(error) => return Err(broken(&error)),
-        }
-    }
-    let len = usize::try_from(u32::from_be_bytes(word)).unwrap_or(usize::MAX);
-    if len == 0 || len > MOST_PACKET {
-        return Err(SftpErrorKind::protocol(format!(
-            "a packet of {len} bytes; 1 to {MOST_PACKET} are taken"
-        )));
-    }
-    let mut bytes = BytesMut::with_capacity(len);
-    let mut rest = from.take(u64::try_from(len).unwrap_or(u64::MAX));
-    while bytes.len() < len {
-        match rest.read_buf(&mut bytes).await {
-            Ok(0) => return Err(ended("the server ended it within a packet")),
-            Ok(_) => {}
-            Err(error) => return Err(broken(&error)),
-        }
-    }
-    Ok(Some(bytes.freeze()))
 }
 
 fn read_hello(packet: Bytes) -> Result<Hello, SftpErrorKind> {
@@ -279,10 +249,6 @@ fn read_hello(packet: Bytes) -> Result<Hello, SftpErrorKind> {
 
 pub(super) fn ended(reason: &str) -> SftpErrorKind {
     SftpErrorKind::Ended { reason: reason.to_owned() }
-}
-
-fn broken(error: &io::Error) -> SftpErrorKind {
-    ended(&error.to_string())
 }
 
 fn too_long() -> SftpErrorKind {

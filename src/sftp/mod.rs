@@ -21,6 +21,13 @@
 //! # }
 //! ```
 //!
+//! # When the connection goes
+//! A session is one channel, and that is an actor below its connection's, like all channels: it ends with the connection,
+//! and everything that waits is told [so](SftpErrorKind::Ended), a [managed connection](crate::ManagedRef)'s, too. Open a
+//! session again on the managed connection, which waits for the next one, and repeat the transfer with
+//! [`resume`](Transfer::resume). Nothing is repeated by itself: files that were open, and whether the last rename was
+//! done, are not known to the next session.
+//!
 //! # What a server cannot do
 //! What a server sends is a value or an error, never a panic: answers to requests that were not made, packets and
 //! handles that are too long, data that was not asked for, listings without end, names with `/` in them. A download
@@ -35,11 +42,12 @@
 //! | `transfer` | whole files and trees, both ways |
 //! | `line`, `table` | requests and answers on the wire, and what is forgotten |
 //! | `handle` | that what was opened is closed |
+//! | `packets`, `piece` | what comes in |
 //! | `wire`, `reply`, `attributes` | the packets |
 //!
 //! russh-sftp has a client, too, and it is not used: it makes text of handles and loses what is no UTF-8, which OpenSSH's
 //! are from the 129th open file on; its queue of requests has no bound; an answer with a status it does not know ends the
-//! session, with no word of it; and it never closes a file whose opening was given up.
+//! session, and who waits is not told why; and it never closes a file whose opening was given up. (So it is as of 3.0.1.)
 
 mod attributes;
 mod client;
@@ -50,6 +58,8 @@ mod line;
 mod listing;
 mod open;
 mod options;
+mod packets;
+mod piece;
 mod reply;
 mod table;
 mod transfer;

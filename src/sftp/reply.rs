@@ -4,14 +4,15 @@ use bytes::Bytes;
 
 use super::attributes::Attributes;
 use super::error::{SftpErrorKind, SftpStatus, words};
-use super::wire::{Fields, code};
+use super::piece::Piece;
+use super::wire::{Fields, code, short};
 
 /// An answer, without the id that says whose it is.
 #[derive(Debug)]
 pub(super) enum Reply {
     Status(Option<SftpStatus>, String),
     Handle(Bytes),
-    Data(Bytes),
+    Data(Piece),
     /// What has not been read of it: a count, and names.
     Names(Fields),
     Attributes(Attributes),
@@ -39,7 +40,8 @@ impl Reply {
                 // A copy: it lives long, and must not keep the packet.
                 Self::Handle(Bytes::copy_from_slice(&handle))
             }
-            code::DATA => Self::Data(fields.string()?),
+            // Data is taken as it comes; what is left for here is too short to have any.
+            code::DATA => return Err(short()),
             code::NAME => Self::Names(fields),
             code::ATTRS => Self::Attributes(Attributes::take(&mut fields)?),
             code::EXTENDED_REPLY => Self::Extended(fields),
@@ -71,9 +73,9 @@ impl Reply {
     }
 
     /// Data, or `None` at the end of the file.
-    pub(super) fn data(self) -> Result<Option<Bytes>, SftpErrorKind> {
+    pub(super) fn data(self) -> Result<Option<Piece>, SftpErrorKind> {
         match self {
-            Self::Data(data) => Ok((!data.is_empty()).then_some(data)),
+            Self::Data(data) => Ok((data.len() > 0).then_some(data)),
             Self::Status(Some(SftpStatus::Eof), _) => Ok(None),
             other => other.other("data"),
         }

@@ -73,8 +73,7 @@ impl Table {
     }
 
     /// Takes an answer to who waits for it. A handle that nobody waits for comes back: it must be closed.
-    pub(super) fn answer(&self, packet: Bytes) -> Result<Option<Bytes>, SftpErrorKind> {
-        let (id, reply) = Reply::read(packet)?;
+    pub(super) fn answer(&self, id: u32, reply: Reply) -> Result<Option<Bytes>, SftpErrorKind> {
         let slot = {
             let mut state = self.lock();
             state.answered = Instant::now();

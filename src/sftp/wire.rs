@@ -48,14 +48,18 @@ pub(super) mod code {
 /// A request that is being written. Its id is filled in when it is sent.
 #[derive(Debug)]
 pub(super) struct Request {
-    bytes: BytesMut,
+    bytes: Vec<u8>,
     /// Its answer is a handle, which must not be forgotten.
     pub(super) opens: bool,
 }
 
 impl Request {
     pub(super) fn new(kind: u8) -> Self {
-        let mut bytes = BytesMut::with_capacity(64);
+        Self::with_room(kind, 64)
+    }
+
+    fn with_room(kind: u8, room: usize) -> Self {
+        let mut bytes = Vec::with_capacity(room);
         bytes.put_u32(0);
         bytes.put_u8(kind);
         bytes.put_u32(0);
@@ -69,10 +73,8 @@ impl Request {
     /// A write of `data`, which is copied once.
     pub(super) fn write(handle: &[u8], offset: u64, data: &[u8]) -> Self {
         let mut space = WriteSpace::new(handle, data.len());
-        let (fill, len) = space.room();
-        fill.copy_from_slice(data);
-        debug_assert_eq!(len, data.len());
-        space.finish(offset, data.len())
+        space.data().extend_from_slice(data);
+        space.finish(offset)
     }
 
     pub(super) fn u32(mut self, value: u32) -> Self {
@@ -103,7 +105,7 @@ impl Request {
         let word = u32::try_from(len).ok().filter(|_| len <= MOST_PACKET)?;
         self.bytes.get_mut(..4)?.copy_from_slice(&word.to_be_bytes());
         self.bytes.get_mut(5..9)?.copy_from_slice(&id.to_be_bytes());
-        Some(self.bytes.freeze())
+        Some(self.bytes.into())
     }
 }
 
@@ -119,33 +121,31 @@ pub(super) fn init() -> Bytes {
 /// A write request with room for its data, so that a file is read right to where it is sent from.
 #[derive(Debug)]
 pub(super) struct WriteSpace {
-    bytes: BytesMut,
+    bytes: Vec<u8>,
     /// Where the offset stands; the length of the data and the data follow.
     at: usize,
 }
 
-/// The bytes of a write request beside its handle and its data.
+/// The bytes of a write request beside its handle and its data, the length of the packet included.
 pub(super) const WRITE_OVERHEAD: usize = 25;
 
 impl WriteSpace {
     pub(super) fn new(handle: &[u8], room: usize) -> Self {
-        let mut request = Request::new(code::WRITE).string(handle);
+        let whole = WRITE_OVERHEAD + handle.len() + room;
+        let mut request = Request::with_room(code::WRITE, whole).string(handle);
         let at = request.bytes.len();
-        request.bytes.resize(at + 12 + room, 0);
+        request.bytes.put_bytes(0, 12);
         Self { bytes: request.bytes, at }
     }
 
-    /// Where the data goes, and how much there is room for.
-    pub(super) fn room(&mut self) -> (&mut [u8], usize) {
-        let room = self.bytes.get_mut(self.at + 12..).unwrap_or_default();
-        let len = room.len();
-        (room, len)
+    /// Where the data is put, behind what is there. What was asked for as room is there without another allocation.
+    pub(super) const fn data(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
     }
 
-    /// The request, with the first `len` bytes of the room.
-    pub(super) fn finish(mut self, offset: u64, len: usize) -> Request {
-        self.bytes.truncate(self.at + 12 + len);
-        let len = u32::try_from(len).unwrap_or(u32::MAX);
+    /// The request, with what was put behind it: at most as much as there was room for.
+    pub(super) fn finish(mut self, offset: u64) -> Request {
+        let len = u32::try_from(self.bytes.len().saturating_sub(self.at + 12)).unwrap_or(u32::MAX);
         if let Some(place) = self.bytes.get_mut(self.at..self.at + 8) {
             place.copy_from_slice(&offset.to_be_bytes());
         }
@@ -186,7 +186,7 @@ impl Fields {
     }
 }
 
-fn short() -> SftpErrorKind {
+pub(super) fn short() -> SftpErrorKind {
     SftpErrorKind::protocol("a packet ends before its fields do")
 }
 

@@ -10,7 +10,7 @@ use ractor_ssh::sftp::{SftpClient, SftpError, SftpErrorKind, SftpOptions, Transf
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::kit::peer_test;
-use crate::support::{bytes, scripted, soon};
+use crate::support::{becomes_true, bytes, scripted, soon};
 
 pub(crate) fn trials() -> Vec<Trial> {
     macro_rules! trials {
@@ -34,6 +34,16 @@ pub(crate) fn trials() -> Vec<Trial> {
         names_that_lead_out_are_written_nowhere,
         limits_without_sense_are_lived_with,
         short_answers_are_asked_on_and_put_together,
+        an_answer_that_comes_twice_ends_the_session,
+        handles_of_no_and_of_256_bytes_go_back_as_they_came,
+        limits_that_are_offered_and_not_told_are_done_without,
+        names_without_end_are_refused_whether_long_or_dots,
+        a_listing_whose_page_was_given_up_is_not_taken_for_whole,
+        a_file_that_ends_early_is_an_error_and_what_came_stays,
+        a_status_in_the_place_of_data_is_the_error_of_the_file,
+        an_answer_in_crumbs_is_put_together,
+        words_on_stderr_are_not_in_the_way,
+        an_upload_that_cannot_be_written_on_is_cut_to_what_is_known,
         noise_is_never_a_panic,
     ]
 }
@@ -411,6 +421,202 @@ async fn short_answers_are_asked_on_and_put_together() {
     let mut file = sftp.open("x").await.unwrap();
     soon("read", file.read_to_end(&mut back)).await.unwrap();
     assert!(back == content);
+    daemon.stop().await;
+}
+
+async fn an_answer_that_comes_twice_ends_the_session() {
+    let (daemon, sftp) =
+        server(SftpOptions::new(), |asked| [status(asked.id, 0), status(asked.id, 0)].concat()).await;
+    soon("mkdir", sftp.mkdir("x")).await.unwrap();
+    becomes_true("it is over", || sftp.ended().is_some()).await;
+    assert!(is_protocol(&soon("mkdir", sftp.mkdir("y")).await.unwrap_err()));
+    daemon.stop().await;
+}
+
+async fn handles_of_no_and_of_256_bytes_go_back_as_they_came() {
+    for handle in [Vec::new(), vec![0xff; 256]] {
+        let given = handle.clone();
+        let (daemon, sftp) = server(SftpOptions::new(), move |asked| match asked.kind {
+            3 => answer(HANDLE, asked.id, &string(&given)),
+            _ => status(asked.id, if asked.string() == given { 0 } else { 4 }),
+        })
+        .await;
+        let file = soon("open", sftp.create("x")).await.unwrap();
+        soon("write", file.write_at(7, b"text")).await.unwrap();
+        soon("close", file.close()).await.unwrap();
+        daemon.stop().await;
+    }
+}
+
+async fn limits_that_are_offered_and_not_told_are_done_without() {
+    let (daemon, config) = scripted(|mut stream| async move {
+        hello(&mut stream, &["limits@openssh.com"]).await;
+        while let Some(asked) = next(&mut stream).await {
+            let reply = match asked.kind {
+                200 => status(asked.id, 8),
+                3 => answer(HANDLE, asked.id, &string(b"h")),
+                // Nothing longer than what every server must take.
+                6 => status(asked.id, if asked.rest.len() < (32 << 10) + 100 { 0 } else { 5 }),
+                _ => status(asked.id, 0),
+            };
+            if stream.write_all(&reply).await.is_err() {
+                break;
+            }
+        }
+    })
+    .await;
+    let sftp = soon("hello", SftpClient::open_session(config)).await.unwrap();
+    soon("write", sftp.write("x", bytes(100_000))).await.unwrap();
+    daemon.stop().await;
+}
+
+async fn names_without_end_are_refused_whether_long_or_dots() {
+    let long = vec![b'x'; 200_000];
+    for bad in [&long[..], b".", b".."] {
+        let bad = bad.to_vec();
+        let (daemon, sftp) = server(SftpOptions::new().most_entries(1000), move |asked| {
+            directory_of(&asked).unwrap_or_else(|| names(asked.id, &[(&bad, 0o100_644)]))
+        })
+        .await;
+        let error = soon("list", sftp.list("x")).await.unwrap_err();
+        assert!(matches!(error.kind, SftpErrorKind::Refused { .. }), "{error}");
+        daemon.stop().await;
+    }
+    // Neither of the two counts where it belongs.
+    let listed = Arc::new(Mutex::new(false));
+    let (daemon, sftp) = server(SftpOptions::new().most_entries(1), move |asked| {
+        directory_of(&asked).unwrap_or_else(|| {
+            if std::mem::replace(&mut *listed.lock().unwrap(), true) {
+                return status(asked.id, 1);
+            }
+            names(asked.id, &[(b".", 0o040_755), (b"..", 0o040_755), (b"one", 0o100_644)])
+        })
+    })
+    .await;
+    let entries = soon("list", sftp.list("x")).await.unwrap();
+    assert_eq!(entries.iter().map(|entry| &entry.name[..]).collect::<Vec<_>>(), [b"one"]);
+    daemon.stop().await;
+}
+
+async fn a_listing_whose_page_was_given_up_is_not_taken_for_whole() {
+    let (daemon, sftp) = server(SftpOptions::new(), |asked| directory_of(&asked).unwrap_or_default()).await;
+    let mut listing = soon("open", sftp.read_dir("x")).await.unwrap();
+    assert!(tokio::time::timeout(Duration::from_millis(20), listing.next_entry()).await.is_err());
+    let error = soon("next", listing.next_entry()).await.unwrap_err();
+    assert!(error.to_string().contains("given up"), "{error}");
+    assert!(soon("next", listing.next_entry()).await.unwrap().is_none());
+    drop((listing, sftp));
+    daemon.shutdown(Duration::ZERO).await;
+}
+
+async fn a_file_that_ends_early_is_an_error_and_what_came_stays() {
+    // The end is told with a status, or with data that is none.
+    for with_status in [true, false] {
+        let (daemon, sftp) = server(SftpOptions::new(), move |asked| {
+            file_of(&asked, 10).unwrap_or_else(|| match asked.offset_and_len().0 {
+                0 => answer(DATA, asked.id, &string(b"text")),
+                _ if with_status => status(asked.id, 1),
+                _ => answer(DATA, asked.id, &string(b"")),
+            })
+        })
+        .await;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x");
+        let error = soon("download", sftp.download("x", &path, Transfer::new())).await.unwrap_err();
+        assert!(matches!(error.kind, SftpErrorKind::Short { size: 10, got: 4 }), "{error:?}");
+        assert_eq!(std::fs::read(path).unwrap(), b"text");
+        daemon.stop().await;
+    }
+}
+
+async fn a_status_in_the_place_of_data_is_the_error_of_the_file() {
+    const PIECE: u64 = 32 << 10;
+    let (daemon, sftp) = server(SftpOptions::new(), |asked| {
+        file_of(&asked, 10 * PIECE).unwrap_or_else(|| match asked.offset_and_len() {
+            (at, _) if at == 3 * PIECE => status(asked.id, 4),
+            (_, len) => answer(DATA, asked.id, &string(&vec![b'x'; len as usize])),
+        })
+    })
+    .await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x");
+    let error = soon("download", sftp.download("x", &path, Transfer::new())).await.unwrap_err();
+    assert_eq!(error.status(), Some(ractor_ssh::sftp::SftpStatus::Failure), "{error}");
+    // Not what came behind the gap.
+    assert_eq!(std::fs::read(path).unwrap().len() as u64, 3 * PIECE);
+    assert!(sftp.ended().is_none());
+    daemon.stop().await;
+}
+
+async fn an_answer_in_crumbs_is_put_together() {
+    let content = bytes(3000);
+    let served = content.clone();
+    let (daemon, config) = scripted(move |mut stream| {
+        let served = served.clone();
+        async move {
+            hello(&mut stream, &[]).await;
+            while let Some(asked) = next(&mut stream).await {
+                let reply = file_of(&asked, 3000).unwrap_or_else(|| {
+                    let rest = &served[served.len().min(asked.offset_and_len().0 as usize)..];
+                    if rest.is_empty() { status(asked.id, 1) } else { answer(DATA, asked.id, &string(rest)) }
+                });
+                for byte in reply {
+                    if stream.write_all(&[byte]).await.is_err() {
+                        return;
+                    }
+                    // Each in a packet of its own.
+                    let _ = stream.flush().await;
+                }
+            }
+        }
+    })
+    .await;
+    let sftp = SftpClient::open_session(config).await.unwrap();
+    assert!(soon("read", sftp.read("x", 3000)).await.unwrap() == content);
+    daemon.stop().await;
+}
+
+async fn words_on_stderr_are_not_in_the_way() {
+    let (daemon, config) = scripted(|mut stream| async move {
+        hello(&mut stream, &[]).await;
+        let mut stderr = stream.stderr();
+        while let Some(asked) = next(&mut stream).await {
+            // More than all windows and budgets between here and there.
+            for _ in 0..32 {
+                if stderr.write_all(&vec![b'!'; 1 << 20]).await.is_err() {
+                    return;
+                }
+            }
+            let _ = stream.write_all(&status(asked.id, 0)).await;
+        }
+    })
+    .await;
+    let sftp = SftpClient::open_session(config).await.unwrap();
+    soon("mkdir", sftp.mkdir("x")).await.unwrap();
+    daemon.stop().await;
+}
+
+async fn an_upload_that_cannot_be_written_on_is_cut_to_what_is_known() {
+    const PIECE: u64 = 32 << 10;
+    let cuts: Arc<Mutex<Vec<u64>>> = Arc::default();
+    let seen = Arc::clone(&cuts);
+    let (daemon, sftp) = server(SftpOptions::new(), move |asked| match asked.kind {
+        3 => answer(HANDLE, asked.id, &string(b"h")),
+        // The third piece is lost, those behind it are not.
+        6 if asked.rest[5..13] == (2 * PIECE).to_be_bytes() => status(asked.id, 4),
+        10 => {
+            assert_eq!(asked.rest[5..9], 1_u32.to_be_bytes(), "a size alone");
+            seen.lock().unwrap().push(u64::from_be_bytes(asked.rest[9..17].try_into().unwrap()));
+            status(asked.id, 0)
+        }
+        _ => status(asked.id, 0),
+    })
+    .await;
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("x"), bytes(10 * PIECE as usize)).unwrap();
+    let error = soon("upload", sftp.upload(directory.path().join("x"), "x", Transfer::new())).await;
+    assert_eq!(error.unwrap_err().status(), Some(ractor_ssh::sftp::SftpStatus::Failure));
+    assert_eq!(*cuts.lock().unwrap(), [2 * PIECE]);
     daemon.stop().await;
 }
 

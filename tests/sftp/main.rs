@@ -19,6 +19,7 @@ mod hostile;
 #[path = "../kit/mod.rs"]
 mod kit;
 mod leaks;
+mod managed;
 mod names;
 mod support;
 mod transfers;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         files::trials(),
         transfers::trials(),
         leaks::trials(),
+        managed::trials(),
         hostile::trials(),
         big::trials(),
         example::trials(),

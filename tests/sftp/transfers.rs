@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use libtest_mimic::Trial;
 use ractor_ssh::sftp::{Progress, SftpErrorKind, Symlinks, Transfer};
 
-use crate::support::{Place, both, bytes, mode, modified, set_mode, set_time};
+use crate::support::{Place, both, bytes, mode, modified, set_mode, set_time, soon};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = both("files_of_all_sizes_go_both_ways_byte_for_byte", sizes);
@@ -17,6 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.extend(both("links_are_skipped_or_followed_as_asked", links));
     trials.extend(both("one_file_that_fails_stops_all_or_is_noted", failures));
     trials.extend(both("local_links_are_not_written_through", walls));
+    trials.extend(both("what_is_no_file_is_neither_read_nor_written", no_files));
     trials.extend(both("a_small_budget_is_enough_for_many_files", small_budget));
     trials
 }
@@ -221,6 +222,35 @@ async fn walls(place: Place) {
     assert_eq!((report.files, report.failed), (0, 2), "{:?}", report.errors);
     assert_eq!(std::fs::read_to_string(place.local("precious")).unwrap(), "ours");
     assert!(!place.local("elsewhere/file").exists());
+    place.end().await;
+}
+
+async fn no_files(place: Place) {
+    std::fs::create_dir_all(place.local("tree")).unwrap();
+    std::fs::write(place.local("precious"), "ours").unwrap();
+    std::fs::write(place.root("there"), "theirs").unwrap();
+    let pipe = place.local("tree/pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
+    std::os::unix::fs::symlink("precious", place.local("link")).unwrap();
+    std::os::unix::fs::symlink("tree", place.local("way")).unwrap();
+
+    // Nobody waits for the other end of a pipe.
+    let error = soon("upload", place.sftp.upload(&pipe, place.remote("x"), Transfer::new())).await;
+    assert!(matches!(error.unwrap_err().kind, SftpErrorKind::Local(_)));
+    let how = Transfer::new().recursive(true);
+    let report =
+        soon("upload", place.sftp.upload(place.local("tree"), place.remote("tree"), how.clone())).await;
+    assert_eq!(report.unwrap().skipped, 1);
+    for name in ["tree/pipe", "link"] {
+        let error = place.sftp.download(place.remote("there"), place.local(name), Transfer::new());
+        assert!(matches!(soon("download", error).await.unwrap_err().kind, SftpErrorKind::Local(_)), "{name}");
+    }
+    assert_eq!(std::fs::read_to_string(place.local("precious")).unwrap(), "ours");
+
+    // The name itself, and not what is below it, may be a link to a directory.
+    std::fs::write(place.root("tree/file"), "theirs").unwrap();
+    soon("download", place.sftp.download(place.remote("tree"), place.local("way"), how)).await.unwrap();
+    assert_eq!(std::fs::read_to_string(place.local("tree/file")).unwrap(), "theirs");
     place.end().await;
 }
 

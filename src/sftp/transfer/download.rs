@@ -1,6 +1,6 @@
 //! From the server to here.
 
-use std::io::{Seek as _, SeekFrom, Write as _};
+use std::io::{Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,8 +19,9 @@ use crate::sftp::attributes::{Attributes, FileKind};
 use crate::sftp::client::SftpClient;
 use crate::sftp::error::{SftpError, SftpErrorKind};
 use crate::sftp::file::RemoteFile;
-use crate::sftp::handle::{Handle, Piece};
+use crate::sftp::handle::Handle;
 use crate::sftp::listing::ReadDir;
+use crate::sftp::piece::Piece;
 
 impl SftpClient {
     /// Copies a remote file to the local name `local`; with [`recursive`](Transfer::recursive), a directory with all
@@ -28,7 +29,9 @@ impl SftpClient {
     /// [resumed](Transfer::resume). The directory that is to hold `local` must be there.
     ///
     /// What the server tells never leads out of `local`: a name that would is an error, and a local symbolic link below
-    /// it is not followed. A file that grows meanwhile is taken up to the size it began with.
+    /// it is not followed. `local` itself may be a link to a directory; to a file it must not be, nor anything else that
+    /// is no regular file. A file that grows meanwhile is taken up to the size it began with; one that ends before is an
+    /// [error](SftpErrorKind::Short). One whose size the server tells as 0 or not at all is taken to its end.
     ///
     /// # Cancel safety
     /// If the future is dropped, remote files are closed, and what has been written stays: each file is a beginning of
@@ -164,7 +167,7 @@ async fn finish(mover: &Mover, made: Made) -> Result<(), SftpError> {
     // What is deeper was made later, and changes the times of what is above.
     for (path, attributes) in made.into_iter().rev() {
         let directory = path.clone();
-        let set = move || local::preserve(&std::fs::File::open(directory)?, &attributes);
+        let set = move || local::preserve(&local::open_directory(&directory)?, &attributes);
         let done = if cfg!(unix) { blocking("set attributes of", &path, set).await } else { Ok(()) };
         done.or_else(|error| mover.failed(error))?;
     }
@@ -259,48 +262,83 @@ impl Mover {
             .map(move |(at, len)| Arc::clone(&mover).ask(Arc::clone(&handle), at, len))
             .buffered(at_once);
         let mut asked = asked.boxed();
-        let mut writing = Writing::default();
-        while let Some(answer) = asked.next().await {
-            writing.over(path, course).await?;
-            let (piece, share, len) = answer.map_err(|kind| kind.at("read", remote))?;
-            let short = piece.len < len;
-            let shared = Arc::clone(local);
-            writing.begin(piece.len, move || {
-                let done = write(&shared, &piece);
-                // The bytes are gone before their share is.
-                drop((piece, share));
-                done
-            });
-            if short {
-                break;
+        let mut writing = Writing::new(Arc::clone(local));
+        let (mut outcome, mut more) = (Ok(()), true);
+        // What came in order is written before anything else is said: what is there is a beginning, as long as can be.
+        while more || !writing.idle() {
+            tokio::select! {
+                done = writing.over(), if writing.busy() => {
+                    course.moved(done.map_err(|error| SftpError::local("write", path, error))?);
+                }
+                answer = asked.next(), if more => match answer {
+                    Some(Ok((piece, share, len))) => {
+                        more = piece.len() == len;
+                        writing.push(piece, share);
+                    }
+                    Some(Err(kind)) => (outcome, more) = (Err(kind.at("read", remote)), false),
+                    None => more = false,
+                },
             }
+            writing.begin();
         }
-        writing.over(path, course).await
+        outcome?;
+        if course.at() < size {
+            return Err(SftpErrorKind::Short { size, got: course.at() }.at("download", remote));
+        }
+        Ok(())
     }
 }
 
 /// What came, its share of the budget, and how much was asked for.
 type Answer = Result<(Piece, OwnedSemaphorePermit, usize), SftpErrorKind>;
 
-fn write(file: &Shared, piece: &Piece) -> std::io::Result<()> {
-    let mut file = &**file;
-    piece.chunks.iter().try_for_each(|chunk| file.write_all(chunk))
+/// Writes to one file, one at a time; what comes meanwhile is the next.
+struct Writing {
+    file: Shared,
+    next: Vec<(Piece, OwnedSemaphorePermit)>,
+    now: Option<JoinHandle<std::io::Result<usize>>>,
 }
 
-/// One write that goes on while the next answer is waited for.
-#[derive(Default)]
-struct Writing(Option<(JoinHandle<std::io::Result<()>>, usize)>);
-
 impl Writing {
-    fn begin(&mut self, len: usize, action: impl FnOnce() -> std::io::Result<()> + Send + 'static) {
-        self.0 = Some((tokio::task::spawn_blocking(action), len));
+    const fn new(file: Shared) -> Self {
+        Self { file, next: Vec::new(), now: None }
     }
 
-    async fn over(&mut self, path: &Path, course: &mut Course) -> Result<(), SftpError> {
-        let Some((task, len)) = self.0.take() else { return Ok(()) };
-        let done = task.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-        done.map_err(|error| SftpError::local("write", path, error))?;
-        course.moved(len);
-        Ok(())
+    const fn busy(&self) -> bool {
+        self.now.is_some()
+    }
+
+    fn idle(&self) -> bool {
+        self.now.is_none() && self.next.is_empty()
+    }
+
+    fn push(&mut self, piece: Piece, share: OwnedSemaphorePermit) {
+        self.next.push((piece, share));
+    }
+
+    /// Begins with what is there, unless a write is at work.
+    fn begin(&mut self) {
+        if self.now.is_some() || self.next.is_empty() {
+            return;
+        }
+        let (file, next) = (Arc::clone(&self.file), std::mem::take(&mut self.next));
+        self.now = Some(tokio::task::spawn_blocking(move || {
+            let mut len = 0;
+            for (piece, share) in next {
+                len += piece.len();
+                local::write_all(&file, &piece.into_chunks())?;
+                // The bytes are gone before their share is.
+                drop(share);
+            }
+            Ok(len)
+        }));
+    }
+
+    /// Waits for the end of the write at work: how many bytes it was.
+    async fn over(&mut self) -> std::io::Result<usize> {
+        let Some(task) = &mut self.now else { return Ok(0) };
+        let done = task.await;
+        self.now = None;
+        done.unwrap_or_else(|error| Err(std::io::Error::other(error)))
     }
 }

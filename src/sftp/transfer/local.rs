@@ -2,9 +2,13 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io::{self, IoSlice, Write as _};
+#[cfg(not(unix))]
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::{MODES, TAIL};
 use crate::sftp::attributes::Attributes;
@@ -72,10 +76,49 @@ fn mode(_metadata: &fs::Metadata) -> Option<u32> {
     None
 }
 
+/// Links are not followed, and nobody waits for the other end of a pipe.
+#[cfg(unix)]
+fn flags(options: &mut fs::OpenOptions, follow: bool, more: rustix::fs::OFlags) {
+    use rustix::fs::OFlags;
+
+    let link = if follow { OFlags::empty() } else { OFlags::NOFOLLOW };
+    let flags = (more | link | OFlags::NONBLOCK).bits();
+    std::os::unix::fs::OpenOptionsExt::custom_flags(options, i32::try_from(flags).unwrap_or(0));
+}
+
+/// Opens a regular file to read.
+pub(super) fn open_to_read(path: &Path, follow: bool) -> io::Result<(File, fs::Metadata)> {
+    let mut options = fs::OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    flags(&mut options, follow, rustix::fs::OFlags::empty());
+    #[cfg(not(unix))]
+    let _ = follow;
+    let file = options.open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_file() { Ok((file, metadata)) } else { Err(io::Error::other("it is no regular file")) }
+}
+
+/// Opens a directory that was made or found, to set what is to be known of it.
+pub(super) fn open_directory(path: &Path) -> io::Result<File> {
+    let mut options = fs::OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    flags(&mut options, true, rustix::fs::OFlags::DIRECTORY);
+    options.open(path)
+}
+
 /// Opens a file to write to, without cutting it. A link in its place is not followed.
 pub(super) fn open_to_write(path: &Path, mode: Option<u32>) -> io::Result<File> {
     match fs::symlink_metadata(path) {
-        Ok(there) if there.is_file() => return fs::OpenOptions::new().read(true).write(true).open(path),
+        Ok(there) if there.is_file() => {
+            let mut options = fs::OpenOptions::new();
+            options.read(true).write(true);
+            // It may have become a link or a pipe since.
+            #[cfg(unix)]
+            flags(&mut options, false, rustix::fs::OFlags::empty());
+            return options.open(path);
+        }
         Ok(there) => {
             let what = if there.is_symlink() { "a symbolic link" } else { "no regular file" };
             return Err(io::Error::new(
@@ -136,26 +179,55 @@ pub(super) fn preserve(file: &File, attributes: &Attributes) -> io::Result<()> {
 /// Up to [`TAIL`] bytes before `end`, and where they begin.
 pub(super) fn tail(file: &File, end: u64) -> io::Result<(u64, Vec<u8>)> {
     let from = end.saturating_sub(u64::try_from(TAIL).unwrap_or(0));
-    let mut file = file;
-    file.seek(SeekFrom::Start(from))?;
     let mut bytes = Vec::new();
-    file.take(end - from).read_to_end(&mut bytes)?;
+    read_at(file, from, usize::try_from(end - from).unwrap_or(TAIL), &mut bytes)?;
     Ok((from, bytes))
 }
 
-/// Fills as much as there is.
-pub(super) fn fill(file: &File, into: &mut [u8]) -> io::Result<usize> {
+/// Writes all of it, with as few calls as can be.
+pub(super) fn write_all(file: &File, chunks: &[Bytes]) -> io::Result<()> {
+    let mut slices: Vec<_> = chunks.iter().map(|chunk| IoSlice::new(chunk)).collect();
+    let mut left = slices.as_mut_slice();
     let mut file = file;
-    let mut filled = 0;
-    while let Some(rest) = into.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match file.read(rest) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
+    while !left.is_empty() {
+        match file.write_vectored(left) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => IoSlice::advance_slices(&mut left, count),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(filled)
+    Ok(())
+}
+
+/// Reads up to `most` bytes from `offset` on, fewer only at the end, behind what is there.
+#[cfg(unix)]
+pub(super) fn read_at(file: &File, offset: u64, most: usize, into: &mut Vec<u8>) -> io::Result<usize> {
+    let before = into.len();
+    into.reserve_exact(most);
+    let mut count = 0;
+    while count < most {
+        // Memory that nobody has to clear first.
+        let room = rustix::buffer::spare_capacity(into);
+        match rustix::io::pread(file, room, offset.saturating_add(u64::try_from(count).unwrap_or(u64::MAX))) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        // An allocation may be longer than it has to.
+        into.truncate(before.saturating_add(most));
+        count = into.len().saturating_sub(before);
+    }
+    Ok(count)
+}
+
+/// Reads up to `most` bytes from `offset` on, fewer only at the end, behind what is there.
+#[cfg(not(unix))]
+pub(super) fn read_at(file: &File, offset: u64, most: usize, into: &mut Vec<u8>) -> io::Result<usize> {
+    let mut file = file;
+    file.seek(SeekFrom::Start(offset))?;
+    file.take(u64::try_from(most).unwrap_or(u64::MAX)).read_to_end(into)
 }
 
 /// A local file that is at work in several places.

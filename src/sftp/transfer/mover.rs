@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::options::Transfer;
 use super::report::{Progress, TransferReport};
-use crate::sftp::client::SftpClient;
+use crate::sftp::client::{SftpClient, at_once};
 use crate::sftp::error::{SftpError, SftpErrorKind, printable};
 use crate::sftp::line::ended;
 
@@ -26,8 +26,16 @@ pub(super) struct Mover {
 /// One file.
 #[derive(Debug)]
 pub(super) enum Job {
-    Fetch { remote: Bytes, local: PathBuf },
-    Push { local: PathBuf, remote: Bytes },
+    Fetch {
+        remote: Bytes,
+        local: PathBuf,
+    },
+    /// `follow`: what is copied may be what a link leads to.
+    Push {
+        local: PathBuf,
+        remote: Bytes,
+        follow: bool,
+    },
 }
 
 impl Mover {
@@ -57,7 +65,7 @@ impl Mover {
 
     /// How many requests of one file are made at a time, when each has so many bytes.
     pub(super) fn requests(&self, bytes: usize) -> usize {
-        (self.how.in_flight / bytes.max(1)).max(1)
+        at_once(self.how.in_flight, bytes)
     }
 
     /// Gives files their turns until all are done.
@@ -79,7 +87,7 @@ impl Mover {
         async move {
             match job? {
                 Job::Fetch { remote, local } => self.fetch(&remote, local).await,
-                Job::Push { local, remote } => self.push(local, &remote).await,
+                Job::Push { local, remote, follow } => self.push(local, &remote, follow).await,
             }
         }
         .boxed()
@@ -123,6 +131,11 @@ impl Course {
         let mut course = Self { mover: Arc::clone(mover), progress };
         course.tell(0);
         course
+    }
+
+    /// How many bytes are where they belong, with those that were there before.
+    pub(super) const fn at(&self) -> u64 {
+        self.progress.at
     }
 
     /// So many bytes more are where they belong.

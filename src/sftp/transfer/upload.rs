@@ -1,7 +1,5 @@
 //! From here to the server.
 
-use std::fs::File;
-use std::io::{Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -25,7 +23,8 @@ use crate::sftp::wire::Request;
 impl SftpClient {
     /// Copies a local file to the remote name `remote`; with [`recursive`](Transfer::recursive), a directory with all
     /// that is below it. Directories that are there are filled; files that are there are overwritten, or
-    /// [resumed](Transfer::resume). The directory that is to hold `remote` must be there.
+    /// [resumed](Transfer::resume). The directory that is to hold `remote` must be there. A file is read to its end,
+    /// wherever that is by then; what is neither a regular file nor a directory is an error, and left out of a tree.
     ///
     /// # Cancel safety
     /// If the future is dropped, remote files are closed behind what was sent; each is a beginning of the whole on a
@@ -45,7 +44,7 @@ impl SftpClient {
         let metadata = tokio::fs::metadata(&local).await;
         let metadata = metadata.map_err(|error| SftpError::local("upload", &local, error))?;
         if !metadata.is_dir() {
-            mover.work(stream::iter([Ok(Job::Push { local, remote })])).await?;
+            mover.work(stream::iter([Ok(Job::Push { local, remote, follow: true })])).await?;
             return Ok(mover.report());
         }
         if !mover.how.recursive {
@@ -152,7 +151,7 @@ impl Walk {
         let look = move || if follow { std::fs::metadata(path) } else { std::fs::symlink_metadata(path) };
         let metadata = blocking("stat", &local, look).await?;
         if metadata.is_file() {
-            return Ok(Some(Job::Push { local, remote }));
+            return Ok(Some(Job::Push { local, remote, follow }));
         }
         if metadata.is_dir() {
             self.enter(local, remote, local::attributes(&metadata)).await?;
@@ -174,18 +173,20 @@ async fn finish(mover: &Mover, made: Made) -> Result<(), SftpError> {
 
 impl Mover {
     /// Copies one file to the server.
-    pub(super) async fn push(self: &Arc<Self>, path: PathBuf, remote: &[u8]) -> Result<(), SftpError> {
+    pub(super) async fn push(
+        self: &Arc<Self>,
+        path: PathBuf,
+        remote: &[u8],
+        follow: bool,
+    ) -> Result<(), SftpError> {
         let name = path.clone();
         let (local, metadata) = blocking("open", &path, move || {
-            let file = File::open(name)?;
-            let metadata = file.metadata()?;
+            let (file, metadata) = local::open_to_read(&name, follow)?;
             Ok((Arc::new(file), metadata))
         })
         .await?;
         let (size, attributes) = (metadata.len(), local::attributes(&metadata));
         let from = if self.how.resume { self.same_beginning(&local, &path, remote, size).await? } else { 0 };
-        let shared = Arc::clone(&local);
-        blocking("read", &path, move || (&*shared).seek(SeekFrom::Start(from))).await?;
         let cut = if from == 0 { OpenFlags::TRUNCATE } else { OpenFlags::WRITE };
         let mut new = Attributes::new();
         new.permissions = attributes.permissions;
@@ -287,17 +288,17 @@ impl Source {
         let share = mover.share(most).await.map_err(|kind| kind.at("write", &self.remote))?;
         let mut space = self.handle.space(most);
         let local = Arc::clone(&self.local);
+        let at = self.from;
         let (space, len) = blocking("read", &self.path, move || {
-            let len = local::fill(&local, space.room().0)?;
+            let len = local::read_at(&local, at, most, space.data())?;
             Ok((space, len))
         })
         .await?;
         if len == 0 {
             return Ok(None);
         }
-        let at = self.from;
         self.from = at.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
-        Ok(Some((space.finish(at, len), share, len)))
+        Ok(Some((space.finish(at), share, len)))
     }
 }
 
