@@ -473,13 +473,15 @@ async fn limits_that_are_offered_and_not_told_are_done_without() {
 async fn names_without_end_are_refused_whether_long_or_dots() {
     let long = vec![b'x'; 200_000];
     for bad in [&long[..], b".", b".."] {
-        let bad = bad.to_vec();
+        let told = bad.to_vec();
         let (daemon, sftp) = server(SftpOptions::new().most_entries(1000), move |asked| {
-            directory_of(&asked).unwrap_or_else(|| names(asked.id, &[(&bad, 0o100_644)]))
+            directory_of(&asked).unwrap_or_else(|| names(asked.id, &[(&told, 0o100_644)]))
         })
         .await;
         let error = soon("list", sftp.list("x")).await.unwrap_err();
         assert!(matches!(error.kind, SftpErrorKind::Refused { .. }), "{error}");
+        let word = if bad == long { "200000 bytes" } else { "most_entries" };
+        assert!(error.to_string().contains(word), "{error}");
         daemon.stop().await;
     }
     // Neither of the two counts where it belongs.
