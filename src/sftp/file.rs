@@ -24,6 +24,9 @@ use super::piece::Piece;
 /// share one position. `flush` waits until the server has confirmed what was written; [`sync`](Self::sync) until it is
 /// on the server's disk, too.
 ///
+/// Each write makes a request of its own, and small ones cost as much as big ones: put a [`tokio::io::BufWriter`] in front
+/// of many small ones. Reads of any size are served from what was read ahead.
+///
 /// Dropping it closes the handle behind what was written, without a word about how that went:
 /// [`close`](Self::close) has it.
 ///

@@ -22,6 +22,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("openssh::a_timeout_does_not_count_while_the_server_answers", real, patient),
     ];
     trials.extend(both("a_transfer_that_is_dropped_leaves_a_beginning_and_nothing_open", dropped));
+    trials.push(peer_test("a_session_whose_hello_was_given_up_leaves_no_channel", none, no_hello));
+    trials.extend(both("a_tree_that_is_dropped_leaves_nothing_open", tree));
     trials.extend(both("a_session_that_is_dropped_closes_its_channel", session));
     trials
 }
@@ -148,6 +150,81 @@ async fn dropped(place: Place) {
         assert_eq!(report.resumed, part.len() as u64);
         let whole = std::fs::read(if up { place.root("part") } else { place.local("part") }).unwrap();
         assert!(whole == content);
+    }
+    place.end().await;
+}
+
+async fn no_hello() {
+    let asked = Arc::new(Notify::new());
+    let told = Arc::clone(&asked);
+    let (daemon, config) = scripted(move |mut stream| {
+        let told = Arc::clone(&told);
+        async move {
+            let _ = crate::hostile::packet(&mut stream).await;
+            told.notify_one();
+            while crate::hostile::packet(&mut stream).await.is_some() {}
+        }
+    })
+    .await;
+    let conn = ractor_ssh::Client::new(config).connect().await.unwrap();
+    {
+        let opening = SftpClient::open_session(&conn);
+        tokio::select! {
+            _ = opening => panic!("nobody said hello"),
+            () = asked.notified() => {}
+        }
+    }
+    let end = std::time::Instant::now() + crate::support::SOON;
+    while !conn.info().await.unwrap().channels.is_empty() {
+        assert!(std::time::Instant::now() < end, "the channel stays");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    conn.close().await;
+    daemon.stop().await;
+}
+
+async fn tree(place: Place) {
+    for top in [place.local("tree"), place.root("tree")] {
+        std::fs::create_dir_all(top.join("sub/deeper")).unwrap();
+        for number in 0..200 {
+            let below = ["", "sub", "sub/deeper"][number % 3];
+            std::fs::write(top.join(below).join(number.to_string()), bytes(20_000)).unwrap();
+        }
+    }
+    for up in [true, false] {
+        let begun = Arc::new(Notify::new());
+        let told = Arc::clone(&begun);
+        let how = Transfer::new().recursive(true).on_progress(move |now| {
+            if now.all_files > 20 {
+                told.notify_one();
+            }
+        });
+        {
+            let transfer = async {
+                if up {
+                    place.sftp.upload(place.local("tree"), place.remote("up"), how).await
+                } else {
+                    place.sftp.download(place.remote("tree"), place.local("down"), how).await
+                }
+            };
+            tokio::select! {
+                _ = transfer => panic!("it was done before it could be given up"),
+                () = begun.notified() => {}
+            }
+        }
+        becomes_true("all is answered", || place.sftp.unanswered() == 0).await;
+        let pids = place.sshd().map(|sshd| sshd.pids()).unwrap_or_else(|| vec![std::process::id() as i32]);
+        becomes_true("nothing is open", || open_below(&pids, &place.root("")) == 0).await;
+        let here = [std::process::id() as i32];
+        becomes_true("nothing is open here", || open_below(&here, &place.local("")) == 0).await;
+        let how = Transfer::new().recursive(true).resume(true);
+        let report = if up {
+            place.sftp.upload(place.local("tree"), place.remote("up"), how).await.unwrap()
+        } else {
+            place.sftp.download(place.remote("tree"), place.local("down"), how).await.unwrap()
+        };
+        assert_eq!((report.files, report.resumed + report.bytes), (200, 200 * 20_000));
+        assert!(report.resumed >= 20 * 20_000, "{}", report.resumed);
     }
     place.end().await;
 }

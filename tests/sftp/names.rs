@@ -18,6 +18,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.extend(both("files_are_made_listed_renamed_and_removed", life));
     trials.extend(both("links_are_made_and_read", links));
     trials.extend(both("attributes_are_told_and_changed", attributes));
+    trials.extend(both("attributes_of_a_link_are_changed_where_that_is_offered", link_attributes));
     trials.extend(both("what_is_refused_names_operation_path_and_status", refused));
     trials.extend(both("a_directory_of_3000_names_is_listed_whole", many));
     trials.extend(both("there_is_space_left", space));
@@ -82,6 +83,25 @@ async fn attributes(place: Place) {
     sftp.mkdir_with(place.remote("private"), Attributes::new().permissions(0o700)).await.unwrap();
     assert_eq!(mode(&place.root("private")), 0o700);
     assert!(sftp.stat(place.remote("private")).await.unwrap().is_dir());
+    place.end().await;
+}
+
+async fn link_attributes(place: Place) {
+    let sftp = &place.sftp;
+    sftp.write(place.remote("file"), "text").await.unwrap();
+    sftp.symlink("file", place.remote("soft")).await.unwrap();
+    let before = modified(&place.root("file"));
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    let changed = sftp.set_link_attributes(place.remote("soft"), Attributes::new().times(time, time)).await;
+    assert_eq!(modified(&place.root("file")), before, "the link's, not the file's");
+    if sftp.offers("lsetstat@openssh.com") {
+        changed.unwrap();
+        assert_eq!(sftp.lstat(place.remote("soft")).await.unwrap().modified(), Some(time));
+    } else {
+        let error = changed.unwrap_err();
+        assert!(matches!(error.kind, SftpErrorKind::Unsupported { .. }), "{error}");
+        assert!(error.to_string().contains("lsetstat@openssh.com"), "{error}");
+    }
     place.end().await;
 }
 

@@ -150,8 +150,9 @@ impl Transfer {
         self
     }
 
-    /// Sets who is told how far it has come: for each file when it begins, after each request, and when it is done. It
-    /// is called in the transfer's own task and must not block.
+    /// Sets who is told how far it has come: for each file when it begins, whenever more of it is where it belongs
+    /// (confirmed by the server, or written here), and when it is done. It is called in the transfer's own task and must
+    /// not block.
     #[must_use]
     pub fn on_progress(mut self, watcher: impl Fn(&Progress) + Send + Sync + 'static) -> Self {
         self.watcher = Some(Arc::new(watcher));
