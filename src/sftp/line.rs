@@ -11,14 +11,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use tokio::runtime::Handle as Runtime;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::error::SftpErrorKind;
 use super::packets::Packets;
 use super::reply::Reply;
-use super::table::{Answer, Table};
+use super::table::{Answer, Entered, Table, Turn};
 use super::wire::{Fields, MOST_PACKET, Request, VERSION, code, init};
 use crate::ChannelHandle;
 use crate::error::SendErrorKind;
@@ -98,36 +98,54 @@ impl Line {
     }
 
     /// Sends a request and waits for its answer.
-    ///
-    /// The deadline runs from the last answer to anything: a server that is at work on what was asked before has time.
     pub(super) async fn call(self: &Arc<Self>, request: Request) -> Answer {
+        let place = self.place().await?;
+        let opens = request.opens;
+        let Entered { id, turn, answer } = self.table.enter(opens, Some(place))?;
+        let mut asked = Asked { line: self, id, sent: false, answer, opens };
+        let packet = request.packet(id).ok_or_else(too_long)?;
         let asking = async {
-            let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| ended("it was closed"))?;
-            let opens = request.opens;
-            let (id, answer) = self.table.enter(opens, Some(place))?;
-            let mut asked = Asked { line: self, id, sent: false, answer, opens };
-            let packet = request.packet(id).ok_or_else(too_long)?;
             self.send(packet).await?;
             asked.sent = true;
             (&mut asked.answer).await.unwrap_or_else(|_| Err(ended("nobody listens any more")))
         };
-        self.patiently(asking).await
+        self.patiently(turn, asking).await
     }
 
-    /// Waits for an answer until the server has said nothing at all for the timeout.
-    async fn patiently(&self, asking: impl Future<Output = Answer>) -> Answer {
+    /// A place among those that may be unanswered. There is one with the next answer, whatever to: who waits gives up
+    /// when none comes for the timeout.
+    async fn place(&self) -> Result<OwnedSemaphorePermit, SftpErrorKind> {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return Ok(place);
+        }
+        let waiting = Arc::clone(&self.places).acquire_owned();
+        tokio::pin!(waiting);
+        let mut limit = Instant::now() + self.timeout;
+        while limit > Instant::now() {
+            if let Ok(place) = tokio::time::timeout_at(limit, &mut waiting).await {
+                return place.map_err(|_| ended("it was closed"));
+            }
+            limit = self.table.answered() + self.timeout;
+        }
+        Err(SftpErrorKind::Timeout { after: self.timeout })
+    }
+
+    /// Waits for an answer as long as the server is at work on what was asked before: the deadline runs anew when some
+    /// of that was answered. Answers to what was asked later do not count, or a lost one would be waited for for ever.
+    async fn patiently(&self, turn: Turn, asking: impl Future<Output = Answer>) -> Answer {
         tokio::pin!(asking);
-        let began = Instant::now();
-        let mut limit = began + self.timeout;
+        let mut before = turn.before;
+        let mut limit = Instant::now() + self.timeout;
         loop {
             if let Ok(answer) = tokio::time::timeout_at(limit, &mut asking).await {
                 return answer;
             }
-            let since = self.table.answered().max(began) + self.timeout;
-            if since <= Instant::now() {
+            let left = self.table.before(turn);
+            limit = self.table.answered() + self.timeout;
+            if left >= before || limit <= Instant::now() {
                 return Err(SftpErrorKind::Timeout { after: self.timeout });
             }
-            limit = since;
+            before = left;
         }
     }
 
@@ -152,8 +170,9 @@ impl Line {
 
     /// Closes a handle, at once, and waits for the answer.
     pub(super) async fn close_and_wait(&self, handle: &[u8]) -> Answer {
-        let answer = close_handle(&self.table, &self.channel, &self.runtime, handle)?;
-        self.patiently(async { answer.await.unwrap_or_else(|_| Err(ended("nobody listens any more"))) }).await
+        let (turn, answer) = close_handle(&self.table, &self.channel, &self.runtime, handle)?;
+        self.patiently(turn, async { answer.await.unwrap_or_else(|_| Err(ended("nobody listens any more"))) })
+            .await
     }
 }
 
@@ -188,8 +207,8 @@ fn close_handle(
     channel: &ChannelHandle,
     runtime: &Runtime,
     handle: &[u8],
-) -> Result<oneshot::Receiver<Answer>, SftpErrorKind> {
-    let (id, answer) = table.enter(false, None)?;
+) -> Result<(Turn, oneshot::Receiver<Answer>), SftpErrorKind> {
+    let Entered { id, turn, answer } = table.enter(false, None)?;
     let packet = Request::new(code::CLOSE).string(handle).packet(id).ok_or_else(too_long)?;
     if channel.send(packet.clone()).now_or_never().is_none() {
         let channel = channel.clone();
@@ -203,7 +222,7 @@ fn close_handle(
             }
         });
     }
-    Ok(answer)
+    Ok((turn, answer))
 }
 
 /// Takes in answers until the session ends.

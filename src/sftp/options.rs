@@ -51,8 +51,8 @@ impl SftpOptions {
         self
     }
 
-    /// Sets how long the server may leave a request unanswered without answering any other. It bounds the hello and the
-    /// end of the session, too.
+    /// Sets how long the server may leave a request unanswered without answering any that was made before it. It bounds
+    /// the hello and the end of the session, too.
     #[must_use]
     pub const fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = limit;

@@ -18,13 +18,32 @@ pub(super) type Answer = Result<Reply, SftpErrorKind>;
 struct Slot {
     to: oneshot::Sender<Answer>,
     opens: bool,
+    /// Its number in the order that they were made in.
+    made: u64,
     _place: Option<OwnedSemaphorePermit>,
+}
+
+/// A request that was entered.
+#[derive(Debug)]
+pub(super) struct Entered {
+    pub(super) id: u32,
+    pub(super) turn: Turn,
+    pub(super) answer: oneshot::Receiver<Answer>,
+}
+
+/// Where a request stands among the others.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Turn {
+    made: u64,
+    /// How many were unanswered when it was made.
+    pub(super) before: usize,
 }
 
 #[derive(Debug)]
 struct State {
     slots: HashMap<u32, Slot>,
     next: u32,
+    made: u64,
     ended: Option<SftpErrorKind>,
     answered: Instant,
 }
@@ -38,7 +57,7 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new() -> Self {
-        let state = State { slots: HashMap::new(), next: 0, ended: None, answered: Instant::now() };
+        let state = State { slots: HashMap::new(), next: 0, made: 0, ended: None, answered: Instant::now() };
         Self { state: Mutex::new(state), over: CancellationToken::new() }
     }
 
@@ -51,7 +70,7 @@ impl Table {
         &self,
         opens: bool,
         place: Option<OwnedSemaphorePermit>,
-    ) -> Result<(u32, oneshot::Receiver<Answer>), SftpErrorKind> {
+    ) -> Result<Entered, SftpErrorKind> {
         let mut state = self.lock();
         if let Some(ended) = &state.ended {
             return Err(ended.clone());
@@ -62,9 +81,16 @@ impl Table {
         }
         let id = state.next;
         state.next = id.wrapping_add(1);
+        let turn = Turn { made: state.made, before: state.slots.len() };
+        state.made = turn.made.wrapping_add(1);
         let (to, answer) = oneshot::channel();
-        state.slots.insert(id, Slot { to, opens, _place: place });
-        Ok((id, answer))
+        state.slots.insert(id, Slot { to, opens, made: turn.made, _place: place });
+        Ok(Entered { id, turn, answer })
+    }
+
+    /// How many of those that were made before it are unanswered.
+    pub(super) fn before(&self, turn: Turn) -> usize {
+        self.lock().slots.values().filter(|slot| slot.made < turn.made).count()
     }
 
     /// Takes back a request that was not sent.

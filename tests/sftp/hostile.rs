@@ -26,6 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         hello_must_be_hello_of_version_3,
         a_silent_server_is_a_timeout,
         a_server_that_trickles_one_packet_for_ever_is_a_timeout,
+        a_lost_answer_is_a_timeout_while_others_come,
         more_data_than_was_asked_for_is_an_error,
         a_handle_without_measure_is_an_error,
         a_count_of_names_is_not_believed,
@@ -251,6 +252,29 @@ async fn a_server_that_trickles_one_packet_for_ever_is_a_timeout() {
     assert!(matches!(error.kind, SftpErrorKind::Timeout { .. }), "{error}");
     drop(sftp);
     daemon.stop().await;
+}
+
+async fn a_lost_answer_is_a_timeout_while_others_come() {
+    let (daemon, sftp) =
+        server(quick(), |asked| if asked.string() == b"lost" { Vec::new() } else { status(asked.id, 0) })
+            .await;
+    let others = async {
+        loop {
+            sftp.mkdir("x").await.unwrap();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let error = soon("lost", async {
+        tokio::select! {
+            error = sftp.remove("lost") => error.unwrap_err(),
+            () = others => panic!("they have no end"),
+        }
+    })
+    .await;
+    assert!(matches!(error.kind, SftpErrorKind::Timeout { .. }), "{error}");
+    becomes_true("the lost one alone is unanswered", || sftp.unanswered() == 1).await;
+    drop(sftp);
+    daemon.shutdown(Duration::ZERO).await;
 }
 
 /// Files are opened, and have this size.
