@@ -61,6 +61,16 @@
 //! | channels at a time, our own included | 4,096 | [`Limits::max_channels`] | SSH_OPEN_RESOURCE_SHORTAGE | `opens_refused` |
 //! | opens per second | 2,000, and 4,000 at once | | SSH_OPEN_RESOURCE_SHORTAGE; at ten times as many SSH_MSG_DISCONNECT | `opens_refused` |
 //! | an open that comes before the answer to what asks for it | the open timeout, 30 s | [`Timeouts::open`] | refused | `opens_refused` |
+//! | connections of a forward at a time | 1,024 | [`Forward::max_connections`] | they wait; what a server opens is refused | `refused` of the forward |
+//! | connections to the agent that is lent | none without a command that lends it; then 16, until its channel is closed | [`AgentForward::max_connections`] | refused, or cut off | `opens_refused` |
+//! | bytes of a message to or of the agent | 256 KiB | | the connection is closed | |
+//! | connections to the display that is lent | none without a command that lends it; then 100 | [`X11Forward::max_connections`] | an X11 refusal with a word, then closed | |
+//! | an X11 client's first packet | 48 bytes, 30 s, with the cookie that was made up for the command | | the same | |
+//! | when untrusted X11 clients may connect | for 20 min | [`X11Forward::timeout`] | the same | |
+//! | bytes of a dialogue that nothing has matched | 1 MiB | `DialogOptions::buffer` | the step fails; the channel's window is withheld | |
+//! | bytes of a NETCONF message; of all notifications that wait, and their number | 64 MiB; the same, 256 | `NetconfCodec::max_message`, `NetconfOptions::notifications` | the request fails | |
+//! | an answer of an SFTP server | 30 s | `SftpOptions::timeout` | the request fails | |
+//! | names in a directory of an SFTP server, in a tree | 1,000,000, 10,000,000 | `SftpOptions::most_entries`, `Transfer::most_entries` | the listing, or the transfer, fails | |
 //!
 //! # Memory
 //!
@@ -134,6 +144,10 @@
 //! [`SessionLimits::max_forwarded`]: crate::SessionLimits::max_forwarded
 //! [`Limits::max_channels`]: crate::config::Limits::max_channels
 //! [`Timeouts::open`]: crate::config::Timeouts::open
+//! [`Forward::max_connections`]: crate::forward::Forward::max_connections
+//! [`AgentForward::max_connections`]: crate::auth::AgentForward::max_connections
+//! [`X11Forward::max_connections`]: crate::x11::X11Forward::max_connections
+//! [`X11Forward::timeout`]: crate::x11::X11Forward::timeout
 //! [policy]: crate::Router::listen_tcpip
 //! [`SessionLimits::first_request`]: crate::SessionLimits::first_request
 //! [`SessionLimits::opens`]: crate::SessionLimits::opens

@@ -18,7 +18,11 @@
 //! among many callers, [`FanOut`] runs the same on many hosts. All of these take the same calls: see [`target`].
 //!
 //! **Getting there, and through**: proxies, proxy commands and jump hosts are values of a [`ClientConfig`] ([`dial`]); ports,
-//! sockets and SOCKS in both directions are supervised handles ([`forward`]).
+//! sockets and SOCKS in both directions are supervised handles ([`forward`]). What stands in OpenSSH's `ssh_config` is applied
+//! (module `ssh_config`). A command can be lent the agent ([`auth::AgentForward`]) and a display ([`x11`]).
+//!
+//! **Files and dialogues**: SFTP as streams and whole trees (module `sftp`), prompts and patterns (module `expect`), NETCONF
+//! (module `netconf`). Each is a feature.
 //!
 //! **Looking in**: `tree()` of any of them shows all below it, with what is stuck and why: see [`observe`].
 //!
@@ -30,7 +34,8 @@
 //! - No command is started twice by itself; one that was cut off says whether it may have run.
 //! - A slow consumer never makes memory grow past its connection's budget, and what it does to its siblings is a stated
 //!   policy: [`config::SlowConsumer`].
-//! - Every step has a deadline with a default: [`config::Timeouts`]. No public call waits for ever.
+//! - Every step has a deadline with a default: [`config::Timeouts`]. No public call waits for ever, but those that wait for what
+//!   may never come, and say so.
 //! - The host key is always checked: [`host_key::HostKeyPolicy`].
 //! - Dropping any future of this crate loses nothing that was reported as taken, and leaks no channel.
 //!
@@ -47,8 +52,6 @@
 //! | `netconf` | no | the framing of NETCONF, and a thin client (module `netconf`) |
 //! | `pty` | no | real processes on the daemon's channels ([`process`]): commands and shells, on a terminal or pipes; Unix |
 //! | `metrics` | no | counters, gauges and histograms for the facade of that name: module `metrics` |
-//! | `expect` | no | dialogues with shells and devices (module `expect`) |
-//! | `netconf` | no | NETCONF's framing and sessions (module `netconf`) |
 //! | `ssh-config` | no | OpenSSH's `ssh_config(5)`, read, looked up and applied |
 //! | `test-util` | no | an in-memory scripted peer, for tests of your own behaviours |
 //!

@@ -32,7 +32,8 @@ type Connect = dyn Fn() -> BoxFuture<'static, io::Result<Box<dyn Stream>>> + Sen
 ///
 /// # Trust
 /// Whoever has the account on the server, and its root, can have the agent sign anything with any of its keys as long as
-/// the command runs; they cannot take the keys. Before anything else each connection to the agent is bound to the SSH
+/// the command runs: when its channel is closed, what still is connected to the agent is cut off. They cannot take the
+/// keys, but can ask for whatever agents do: to forget them, for instance. Before anything else each connection to the agent is bound to the SSH
 /// connection that it comes from, as a forwarded one (`session-bind@openssh.com`, OpenSSH's PROTOCOL.agent): keys that
 /// were added with destination constraints (`ssh-add -h`) are then good for these destinations only. An agent that does
 /// not know the message has no such keys, and is lent all the same.

@@ -69,7 +69,7 @@ impl DialogOptions {
     }
 
     /// Keeps a transcript of the last `bytes` bytes, for [`Dialog::transcript`](super::Dialog::transcript). Each entry
-    /// counts 64 bytes on top.
+    /// counts 64 bytes on top; of one that is longer than all of it, the end is kept.
     pub const fn transcript(mut self, bytes: usize) -> Self {
         self.transcript.limit = bytes;
         self

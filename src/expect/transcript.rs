@@ -77,6 +77,7 @@ impl Transcript {
         if let Some(tell) = &mut self.tell {
             tell(&entry);
         }
+        let entry = self.cut(entry);
         self.bytes += entry.data.len() + ENTRY;
         self.entries.push_back(entry);
         while self.bytes > self.limit
@@ -84,6 +85,19 @@ impl Transcript {
         {
             self.bytes -= oldest.data.len() + ENTRY;
             self.dropped += 1;
+        }
+    }
+
+    /// Its end, if it alone is more than may be kept.
+    fn cut(&self, entry: Entry) -> Entry {
+        let most = self.limit.saturating_sub(ENTRY);
+        match entry.data.len().checked_sub(most) {
+            None | Some(0) => entry,
+            Some(over) => {
+                let end = entry.data.get(over..).unwrap_or_default();
+                // Copied: a slice would hold all of it.
+                Entry { data: Bytes::copy_from_slice(end), ..entry }
+            }
         }
     }
 
@@ -111,5 +125,17 @@ mod tests {
         assert_eq!(transcript.dropped(), 3);
         transcript.note(Direction::Received, b"5");
         assert_eq!(transcript.entries().count(), 2);
+    }
+    #[test]
+    fn of_an_entry_that_is_too_long_by_itself_the_end_is_kept_and_all_of_it_told() {
+        let (tell, told) = std::sync::mpsc::channel();
+        let mut transcript = Transcript {
+            limit: ENTRY + 5,
+            tell: Some(Box::new(move |entry: &Entry| tell.send(entry.data.clone()).unwrap())),
+            ..Transcript::default()
+        };
+        transcript.note(Direction::Received, b"0123456789");
+        let left: Vec<_> = transcript.entries().map(|entry| entry.data.clone()).collect();
+        assert_eq!((left, told.recv().unwrap()), (vec![Bytes::from("56789")], Bytes::from("0123456789")));
     }
 }

@@ -7,6 +7,7 @@ use std::future::poll_fn;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::task::coop::consume_budget;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::dialog::{Dialog, Filled};
@@ -118,7 +119,7 @@ impl Dialog {
             if ended {
                 return Err(self.closed(deadline, names(&patterns)).await);
             }
-            match deadline.within(poll_fn(|cx| self.poll_fill(cx))).await {
+            match deadline.within(self.fill()).await {
                 Some(Filled::More) => {}
                 Some(Filled::Ended) => ended = true,
                 Some(Filled::Full) => return Err(self.full(names(&patterns))),
@@ -139,8 +140,7 @@ impl Dialog {
         let waited_for = || -> Box<str> { format!("silence of {quiet:?}").into() };
         let deadline = Deadline::from_now(self.deadline);
         loop {
-            let fill = timeout(quiet, poll_fn(|cx| self.poll_fill(cx)));
-            match deadline.within(fill).await {
+            match deadline.within(timeout(quiet, self.fill())).await {
                 Some(Ok(Filled::More)) => {}
                 Some(Ok(Filled::Ended)) if self.buffer.is_empty() => {
                     return Err(self.closed(deadline, waited_for()).await);
@@ -175,7 +175,7 @@ impl Dialog {
         let end = || Box::<str>::from("end");
         let deadline = Deadline::from_now(limit);
         loop {
-            match deadline.within(poll_fn(|cx| self.poll_fill(cx))).await {
+            match deadline.within(self.fill()).await {
                 Some(Filled::More) => {}
                 Some(Filled::Ended) => break,
                 Some(Filled::Full) => return Err(self.full(end())),
@@ -191,6 +191,12 @@ impl Dialog {
             }),
             None => Err(self.timeout(deadline, end())),
         }
+    }
+
+    async fn fill(&mut self) -> Filled {
+        // When there always is something, the deadline is looked at all the same.
+        consume_budget().await;
+        poll_fn(|cx| self.poll_fill(cx)).await
     }
 
     /// Nothing more will come. How it ended is told if it is known by the deadline.

@@ -1,7 +1,5 @@
 //! Agent and X11 channels: what runs on them, for as long as somebody wants it.
 
-#![allow(dead_code, reason = "agent and X11 forwarding stand on it")]
-
 use std::sync::Arc;
 
 use crate::behaviour::{ClientChannel, ClientSide};

@@ -113,6 +113,10 @@ impl NetconfCodec {
         self.framing
     }
 
+    pub(super) const fn longest(&self) -> usize {
+        self.max_message
+    }
+
     /// Changes the framing, for both directions, from the next message on. To be called between messages: right behind
     /// the hello.
     pub const fn set_framing(&mut self, framing: Framing) {

@@ -96,9 +96,9 @@ pub enum NetconfError {
     },
     /// More notifications came than are kept while a reply is waited for. Take them with
     /// [`notification`](super::NetconfSession::notification).
-    #[error("{limit} notifications wait to be taken; take them with `notification`")]
+    #[error("{kept} notifications wait to be taken; take them with `notification`")]
     Notifications {
-        /// How many are kept.
-        limit: usize,
+        /// How many are kept now, the last one included.
+        kept: usize,
     },
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::coop::consume_budget;
 use tokio_util::codec::Framed;
 
 use super::codec::{Framing, NetconfCodec};
@@ -27,7 +28,7 @@ const NAMESPACE: &str = "urn:ietf:params:xml:ns:netconf:base:1.0";
 /// |---|---|
 /// | [`deadline`](Self::deadline) of a step | 30 s |
 /// | [`codec`](Self::codec): the largest message | 64 MiB |
-/// | [`notifications`](Self::notifications) kept | 256 |
+/// | [`notifications`](Self::notifications) kept | 256, and no more bytes than the largest message may have |
 /// | versions offered | 1.0 and 1.1 |
 #[derive(Debug, Clone)]
 #[must_use]
@@ -63,7 +64,8 @@ impl NetconfOptions {
         self
     }
 
-    /// How many messages that are no replies are kept while a reply is waited for. Default 256.
+    /// How many messages that are no replies are kept while a reply is waited for. Default 256. Together they have no more
+    /// bytes than the largest message may have.
     pub const fn notifications(mut self, most: usize) -> Self {
         self.notifications = most;
         self
@@ -118,7 +120,10 @@ pub struct NetconfSession<S = ChannelStream> {
     deadline: Duration,
     last_id: u64,
     notifications: VecDeque<Bytes>,
+    /// In all of them.
+    kept_bytes: usize,
     most_notifications: usize,
+    most_bytes: usize,
 }
 
 impl<S> fmt::Debug for NetconfSession<S> {
@@ -172,8 +177,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> NetconfSession<S> {
         } else if !has_capability(&hello, BASE_1_0) {
             return Err(NetconfError::Hello { problem: "has no base capability that is ours", hello });
         }
-        let (deadline, most_notifications) = (options.deadline, options.notifications);
-        Ok(Self { framed, hello, deadline, last_id: 0, notifications: VecDeque::new(), most_notifications })
+        let most_bytes = framed.codec().longest();
+        Ok(Self {
+            framed,
+            hello,
+            deadline: options.deadline,
+            last_id: 0,
+            notifications: VecDeque::new(),
+            kept_bytes: 0,
+            most_notifications: options.notifications,
+            most_bytes,
+        })
     }
 
     /// The peer's hello.
@@ -203,8 +217,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> NetconfSession<S> {
     /// another one's.
     ///
     /// # Errors
-    /// The session ended, the framing is wrong, too much came that is no reply, or the deadline passed.
+    /// The session ended, the framing is wrong, too much came that is no reply, or the deadline passed. Too much is still
+    /// there that is no reply: nothing was sent then.
     pub async fn rpc(&mut self, operation: &str) -> Result<Bytes, NetconfError> {
+        self.check_notifications()?;
         self.last_id += 1;
         let id = self.last_id.to_string();
         let message = format!(
@@ -218,16 +234,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> NetconfSession<S> {
                     // One without an id answers a request the peer could not read (RFC 6241 section 4.3).
                     Some(root) if root.name == b"rpc-reply" => match root.message_id {
                         Some(other) if other != id.as_bytes() => {
+                            // A peer that says this without a pause must not keep the deadline from passing.
+                            consume_budget().await;
                             tracing::debug!(id = %other.escape_ascii(), "reply to a request that was given up");
                         }
                         _ => return Ok(message),
                     },
-                    _ if self.notifications.len() >= self.most_notifications => {
-                        // It was the one too many, and stays as well.
+                    _ => {
+                        // The one too many stays as well.
+                        self.kept_bytes = self.kept_bytes.saturating_add(message.len());
                         self.notifications.push_back(message);
-                        return Err(NetconfError::Notifications { limit: self.most_notifications });
+                        self.check_notifications()?;
                     }
-                    _ => self.notifications.push_back(message),
                 }
             }
         })
@@ -245,6 +263,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> NetconfSession<S> {
     pub async fn notification(&mut self) -> Result<Bytes, NetconfError> {
         loop {
             if let Some(message) = self.notifications.pop_front() {
+                self.kept_bytes = self.kept_bytes.saturating_sub(message.len());
                 return Ok(message);
             }
             let message = self.next("a notification").await?;
@@ -253,6 +272,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> NetconfSession<S> {
             }
             tracing::debug!("reply to a request that was given up");
         }
+    }
+
+    fn check_notifications(&self) -> Result<(), NetconfError> {
+        let kept = self.notifications.len();
+        if kept > self.most_notifications || self.kept_bytes > self.most_bytes {
+            return Err(NetconfError::Notifications { kept });
+        }
+        Ok(())
     }
 
     async fn next(&mut self, waited_for: &'static str) -> Result<Bytes, NetconfError> {

@@ -244,8 +244,8 @@ impl Command {
         self
     }
 
-    /// Lends an agent to the command (`auth-agent-req@openssh.com`, `ssh -A`), as long as its channel is open. What it
-    /// means to trust the server with it is told at [`AgentForward`].
+    /// Lends an agent to the command (`auth-agent-req@openssh.com`, `ssh -A`), as long as its channel is open: then
+    /// connections to the agent are cut off, too. What it means to trust the server with it is told at [`AgentForward`].
     ///
     /// A connection lends one agent at a time: an `auth-agent@openssh.com` channel does not say which command it is for.
     /// So, with OpenSSH's server, the other commands of the connection can use it, too. That server agrees only once a

@@ -7,6 +7,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::error::CommandError;
 use super::stream::stream_fn;
@@ -89,18 +90,23 @@ fn lend_agent(connection: &ConnectionRef, forward: &AgentForward) -> Result<Lent
     let lease = loans.lend_agent(forward, || {
         let places = Arc::new(Semaphore::new(forward.limit().min(Semaphore::MAX_PERMITS)));
         let (forward, binding) = (forward.clone(), Arc::clone(binding));
+        // A connection that was made in time must not have the agent for as long as the server likes.
+        let over = CancellationToken::new();
+        let ends = over.clone().drop_guard();
         let accepting = connection.accept_agent(move || {
             let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
                 tracing::warn!("a connection to the forwarded agent is refused: there are too many");
                 return None;
             };
-            let (forward, binding) = (forward.clone(), Arc::clone(&binding));
+            let (forward, binding, over) = (forward.clone(), Arc::clone(&binding), over.clone());
             Some(stream_fn(move |stream| async move {
-                forward.serve(stream, binding).await;
+                if over.run_until_cancelled(forward.serve(stream, binding)).await.is_none() {
+                    tracing::debug!("a connection to the forwarded agent outlived what it was lent to");
+                }
                 drop(place);
             }))
         });
-        accepting.ok().map(|accepting| Box::new(accepting) as Box<dyn Any + Send>)
+        accepting.ok().map(|accepting| Box::new((accepting, ends)) as Box<dyn Any + Send>)
     });
     let lease = lease.map_err(|why| match why {
         NoLoan::Another => wrong(

@@ -28,7 +28,7 @@ impl Display {
         }
     }
 
-    fn unreachable(&self, error: io::Error) -> X11Error {
+    pub(super) fn unreachable(&self, error: io::Error) -> X11Error {
         X11Error::Connect { display: self.to_string(), error: Arc::new(error) }
     }
 }

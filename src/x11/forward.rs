@@ -9,6 +9,8 @@ use super::display::Display;
 use super::error::X11Error;
 use super::untrusted::generate;
 
+/// How long it may take to find a cookie.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// As OpenSSH's `ForwardX11Timeout`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1200);
 
@@ -17,8 +19,8 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1200);
 ///
 /// # Trust
 /// X11 has no walls: a trusted client reads every key that is typed on the display, whatever window it is typed
-/// into, and can type by itself. Whoever has the account on the server, and its root, can be such a client as long as the
-/// command runs. [`untrusted`](Self::untrusted) clients cannot do that; the X server keeps them apart by its SECURITY
+/// into, and can type by itself. Whoever has the account on the server, and its root, can become such a client as long as
+/// the command runs, and stay one as long as the connection does. [`untrusted`](Self::untrusted) clients cannot do that; the X server keeps them apart by its SECURITY
 /// extension, and some programs do not work then. It takes the program `xauth`, and an X server with that extension.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "does nothing before it is given to a command"]
@@ -106,6 +108,12 @@ impl X11Forward {
 
     /// Finds the display's cookie, or has one made, and makes up the one for the server.
     pub(crate) async fn prepare(&self) -> Result<Prepared, X11Error> {
+        // A name may take its time to be looked up, and a home directory to be read.
+        let late = |_| self.display.unreachable(std::io::ErrorKind::TimedOut.into());
+        tokio::time::timeout(PATIENCE, self.find()).await.map_err(late)?
+    }
+
+    async fn find(&self) -> Result<Prepared, X11Error> {
         let real = if self.trusted {
             let file = self.authority.clone().unwrap_or_else(authority::usual_file);
             let addresses = self.display.addresses().await?;

@@ -104,9 +104,12 @@ impl Table {
             Err(why) => why,
         };
         tracing::warn!(from, %why, "an X11 connection is refused");
-        // It may be gone already; then there is nobody to tell.
-        let _ = client.write_all(&refusal(&came, &format!("SSH X11 forwarding: {why}"))).await;
-        let _ = client.shutdown().await;
+        // It may be gone already, or read nothing; then there is nobody to tell.
+        let telling = async {
+            client.write_all(&refusal(&came, &format!("SSH X11 forwarding: {why}"))).await?;
+            client.shutdown().await
+        };
+        let _ = tokio::time::timeout(PATIENCE, telling).await;
     }
 
     async fn let_in(
@@ -323,6 +326,15 @@ mod tests {
         assert!(refused(&table, b"l").await.contains("in time"));
         tokio::time::advance(Duration::from_secs(31)).await;
         assert!(refused(&table, &hello(&fake)).await.contains("the time for that is over"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_hear_its_refusal_is_not_waited_for() {
+        let (mut client, ours) = tokio::io::duplex(8);
+        let served = tokio::spawn(Arc::new(Table::default()).serve(ours, "somewhere".to_owned()));
+        let packet = hello(&Cookie::made_up());
+        client.write_all(&packet).await.unwrap();
+        tokio::time::timeout(10 * PATIENCE, served).await.unwrap().unwrap();
     }
 
     #[tokio::test]

@@ -35,6 +35,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("an_agent_of_this_process_is_lent", [agent], in_process),
         peer_test("connections_to_a_lent_agent_are_limited", [agent], limited),
         peer_test("the_socket_is_private_and_gone_with_the_session", [agent], socket),
+        peer_test(
+            "a_connection_to_the_agent_is_cut_off_with_the_last_command_it_is_lent_to",
+            [agent],
+            cut_off,
+        ),
         peer_test("a_big_signature_request_is_refused_and_a_proper_one_passes", [agent], sizes),
         peer_test("a_lent_agent_that_is_not_there_is_no_hang", [agent], no_agent),
     ]
@@ -236,6 +241,25 @@ async fn socket() {
     conn.close().await;
     eventually(|| !others.parent().unwrap().exists()).await;
     drop(other);
+}
+
+/// Otherwise a server could keep a connection, and have the agent sign long after the command.
+async fn cut_off() {
+    let (served, agent) = (Served::start(telling()).await, Agent::start().await);
+    let conn = served.connect().await;
+    let (child, socket) = told(&conn, agent.forward()).await;
+    let (other, _) = told(&conn, agent.forward()).await;
+    let mut connection = UnixStream::connect(&socket).await.unwrap();
+    assert!(answers(&mut connection).await);
+    let mut rest = [0; 4096];
+    assert!(soon(connection.read(&mut rest)).await.unwrap() > 0, "the rest of the answer");
+    drop(child);
+    eventually(|| !socket.exists()).await;
+    assert!(answers(&mut connection).await, "it is lent to another command still");
+    assert!(soon(connection.read(&mut rest)).await.unwrap() > 0);
+    drop(other);
+    assert_eq!(soon(connection.read(&mut rest)).await.unwrap_or(0), 0);
+    conn.close().await;
 }
 
 async fn sizes() {

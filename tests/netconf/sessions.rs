@@ -20,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         paused("sessions::a_reply_is_found_by_its_message_id_and_notifications_are_kept", replies),
         paused("sessions::the_late_reply_of_a_request_that_was_given_up_is_not_anothers", late),
         paused("sessions::more_notifications_than_the_limit_are_an_error_and_none_is_lost", notifications),
+        paused("sessions::notifications_are_limited_by_their_bytes_too", big_notifications),
         paused("sessions::every_step_has_a_deadline", deadlines),
         paused("sessions::the_end_and_wrong_frames_are_errors", ends),
         paused("sessions::the_second_message_may_come_glued_to_the_hello", glued),
@@ -146,9 +147,27 @@ async fn notifications() {
         peer.send(format!("<notification>{number}</notification>")).await.unwrap();
     }
     peer.send("<rpc-reply message-id=\"2\"/>").await.unwrap();
-    assert!(matches!(session.rpc("<get/>").await, Err(NetconfError::Notifications { limit: 2 })));
+    assert!(matches!(session.rpc("<get/>").await, Err(NetconfError::Notifications { kept: 3 })));
+    // Until they are taken, no more come, and no request goes.
+    assert!(matches!(session.rpc("<get/>").await, Err(NetconfError::Notifications { kept: 3 })));
     for number in 1..=3 {
         assert_eq!(session.notification().await.unwrap(), format!("<notification>{number}</notification>"));
+    }
+    assert_eq!(session.rpc("<get/>").await.unwrap(), "<rpc-reply message-id=\"2\"/>");
+}
+
+/// Few messages may be many bytes.
+async fn big_notifications() {
+    let codec = NetconfCodec::new().max_message(4000);
+    let (mut session, mut peer) = both_1_1(NetconfOptions::new().codec(codec)).await;
+    let big = format!("<notification>{}</notification>", "x".repeat(1500));
+    for _ in 0..3 {
+        peer.send(big.clone()).await.unwrap();
+    }
+    peer.send("<rpc-reply message-id=\"2\"/>").await.unwrap();
+    assert!(matches!(session.rpc("<get/>").await, Err(NetconfError::Notifications { kept: 3 })));
+    for _ in 0..3 {
+        assert_eq!(session.notification().await.unwrap(), big);
     }
     assert_eq!(session.rpc("<get/>").await.unwrap(), "<rpc-reply message-id=\"2\"/>");
 }
