@@ -57,7 +57,10 @@ pub(crate) async fn set_up(
 /// The command with what is lent to it.
 pub(crate) fn lend(mut command: Command, args: &Args, options: &HostOptions) -> Command {
     let agent = match options.forward_agent() {
-        _ if args.agent => AgentForward::from_env().ok(),
+        _ if args.agent => {
+            let no_agent = |error| eprintln!("ssh: no agent forwarding: {error}");
+            AgentForward::from_env().map_err(no_agent).ok()
+        }
         Some(AgentForwarding::Yes) => AgentForward::from_env().ok(),
         Some(AgentForwarding::At(socket)) => Some(AgentForward::at(socket)),
         _ => None,

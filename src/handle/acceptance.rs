@@ -80,7 +80,6 @@ impl Acceptance {
         Ok(Ticket { acceptance: Arc::clone(self), id })
     }
 
-    #[allow(dead_code, reason = "agent forwarding stands on it")]
     /// Takes agent channels in. One at a time: nothing tells them apart.
     pub(crate) fn agent(self: &Arc<Self>, make: Maker) -> Result<Ticket, Taken> {
         let mut state = self.lock();
@@ -91,7 +90,6 @@ impl Acceptance {
         Ok(Ticket { acceptance: Arc::clone(self), id })
     }
 
-    #[allow(dead_code, reason = "X11 forwarding stands on it")]
     /// Takes X11 channels in. Of several the newest is asked first, until one makes something.
     pub(crate) fn display(self: &Arc<Self>, make: Maker) -> Ticket {
         let id = self.lock().add(Reason::Display, make);

@@ -12,7 +12,7 @@ use crate::wire::open::OpenRequest;
 
 /// Channels are taken in until this is dropped. Those that are open go on.
 #[derive(Debug)]
-pub(crate) struct Accepting(Ticket);
+pub(crate) struct Accepting(#[expect(dead_code, reason = "its drop is what counts")] Ticket);
 
 /// A function of the user's as the table has it.
 pub(super) fn maker<C: ClientChannel>(

@@ -161,6 +161,9 @@ impl Router {
 /// closed. Off by default; a login's [`Permissions`](crate::Permissions) come first. Only routes for commands, shells,
 /// subsystems and [`decide`](Self::decide) have them, not those of whole [sessions](Self::session).
 ///
+/// Sockets and authority files are in private directories among the temporary files (`ssh-agent-*`, `ssh-x11-*`). Only a
+/// process that is killed leaves them behind; they lead nowhere then.
+///
 /// Each connection to them becomes a channel towards the client, and counts among its channels
 /// ([`max_channels`](crate::DaemonConfig::max_channels)). Real processes (feature `pty`) find them in their environment;
 /// other routes find them in the [`SessionRequest`](crate::SessionRequest).
@@ -185,8 +188,8 @@ impl Router {
 
     /// Lets sessions have the peer's display, if `policy` says yes: `x11-req` (RFC 4254 section 6.3.1) is granted, and
     /// the first free display from 10 on is made, TCP port 6010 and following of loopback (OpenSSH's `X11UseLocalhost
-    /// yes`). Its cookie is in an authority file of its own, not in the user's: nothing is left of it, whatever happens,
-    /// and sessions do not see each other's. At most 32 connections to it are served at a time, more wait; only one at
+    /// yes`). Its cookie is in an authority file of its own, not in the user's, and goes with the session; sessions do not
+    /// see each other's. At most 32 connections to it are served at a time, more wait; only one at
     /// all, if the peer asks for that.
     ///
     /// Everybody on this machine can connect to the port. Who does not show the cookie is turned away by the client.
