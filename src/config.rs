@@ -315,6 +315,7 @@ impl Rate {
         self.burst
     }
 
+    #[cfg(feature = "server")]
     pub(crate) const fn is_zero(&self) -> bool {
         self.per_second == 0 || self.burst == 0
     }

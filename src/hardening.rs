@@ -38,13 +38,29 @@
 //! | columns, rows and pixels of a terminal | 65,535 | [`SessionLimits::terminal_side`] | SSH_MSG_CHANNEL_FAILURE | `requests_refused` |
 //! | a session channel's wait for its first request | 120 s | [`SessionLimits::first_request`] | SSH_MSG_CHANNEL_CLOSE | |
 //! | a route's decision about an open, about a request | 30 s, 30 s | [`timeouts`] | refused | `opens_refused`, `requests_refused` |
-//! | time without a first channel | 120 s | [`initial_idle_timeout`] | SSH_MSG_DISCONNECT | `idle_timeouts` |
-//! | time without any channel | 15 min | [`idle_timeout`] | SSH_MSG_DISCONNECT | `idle_timeouts` |
+//! | listeners at a time (`tcpip-forward`, `streamlocal-forward@openssh.com`) | none without a [policy]; then 32 | [`SessionLimits::max_listeners`] | SSH_MSG_REQUEST_FAILURE | `requests_refused` |
+//! | connections to them at a time | 48, and as many as channels | [`SessionLimits::max_forwarded`] | they wait; without a place for a channel they are closed | `opens_failed` of the connection |
+//! | a decision about a listener | 30 s, in which nothing of its connection is read | [`timeouts`]: `request` | SSH_MSG_REQUEST_FAILURE | `requests_refused` |
+//! | a client's answer to a channel that the daemon opens | 30 s; its place is taken until it answers or the connection ends | [`timeouts`]: `open` | the forwarded connection is closed | `opens_failed` of the connection |
+//! | a connection that `direct-tcpip` and `direct-streamlocal` want | 30 s | [`timeouts`]: `open` | SSH_OPEN_CONNECT_FAILED | `opens_refused` |
+//! | time without a first channel or listener | 120 s | [`initial_idle_timeout`] | SSH_MSG_DISCONNECT | `idle_timeouts` |
+//! | time without any channel or listener | 15 min | [`idle_timeout`] | SSH_MSG_DISCONNECT | `idle_timeouts` |
 //! | life of a connection | none | [`max_lifetime`] | SSH_MSG_DISCONNECT | `lifetimes_over` |
 //! | a peer that answers nothing | three times 30 s, a question after each | [`keepalive`] | the connection is cut | `peers_dead` |
 //! | a peer that takes nothing | 30 s | [`timeouts`]: `write_stall` | the connection is cut | `write_stalls` |
 //! | new keys | after 1 GiB or an hour | [`rekey`] | | |
 //! | a graceful close | 10 s | [`timeouts`] | the channel, or the connection, is cut | |
+//!
+//! Global requests count as requests. Those that are refused for their rate get SSH_MSG_REQUEST_FAILURE.
+//!
+//! # What a server can do to a client
+//!
+//! | limit | default | set by | beyond it | counted in |
+//! |---|---|---|---|---|
+//! | channels that were not asked for | none | | SSH_OPEN_ADMINISTRATIVELY_PROHIBITED | `opens_refused` |
+//! | channels at a time, our own included | 4,096 | [`Limits::max_channels`] | SSH_OPEN_RESOURCE_SHORTAGE | `opens_refused` |
+//! | opens per second | 2,000, and 4,000 at once | | SSH_OPEN_RESOURCE_SHORTAGE; at ten times as many SSH_MSG_DISCONNECT | `opens_refused` |
+//! | an open that comes before the answer to what asks for it | the open timeout, 30 s | [`Timeouts::open`] | refused | `opens_refused` |
 //!
 //! # Memory
 //!
@@ -76,7 +92,7 @@
 //!
 //! # What is left to you
 //!
-//! - The SSH library answers unknown channel types, unknown requests and global requests by itself; they cannot be counted.
+//! - The SSH library answers unknown channel types, unknown requests and unknown global requests by itself; they cannot be counted.
 //!   They cost a peer its own time and no memory.
 //! - Each channel that the daemon closes first costs about 4 KiB until its connection ends; `max_opens` is the bound.
 //! - Limits are per connection or per daemon. A user with many connections has many times as much: bound users by
@@ -110,6 +126,11 @@
 //! [`SessionLimits`]: crate::SessionLimits
 //! [`SessionLimits::max_opens`]: crate::SessionLimits::max_opens
 //! [`SessionLimits::max_sessions`]: crate::SessionLimits::max_sessions
+//! [`SessionLimits::max_listeners`]: crate::SessionLimits::max_listeners
+//! [`SessionLimits::max_forwarded`]: crate::SessionLimits::max_forwarded
+//! [`Limits::max_channels`]: crate::config::Limits::max_channels
+//! [`Timeouts::open`]: crate::config::Timeouts::open
+//! [policy]: crate::Router::listen_tcpip
 //! [`SessionLimits::first_request`]: crate::SessionLimits::first_request
 //! [`SessionLimits::opens`]: crate::SessionLimits::opens
 //! [`SessionLimits::requests`]: crate::SessionLimits::requests

@@ -123,8 +123,9 @@ pub use port::event::ChannelMsg;
 #[cfg(feature = "server")]
 pub use server::{
     Daemon, DaemonConfig, DaemonCounters, DaemonError, DaemonInfo, DaemonRef, DirectStreamlocal, DirectTcpip,
-    ExecOutput, LoginAttempt, LoginDecision, NewSession, Permissions, Route, Router, ServeError, SessionEnd,
-    SessionId, SessionInfo, SessionKind, SessionLimits, SessionRequest, login,
+    ExecOutput, GatewayPorts, LoginAttempt, LoginDecision, NewSession, Permissions, Route, Router,
+    ServeError, SessionEnd, SessionId, SessionInfo, SessionKind, SessionLimits, SessionRequest,
+    StreamlocalForward, TcpipForward, login,
 };
 #[cfg(feature = "sftp")]
 pub use subsystem::{Sftp, SftpCounters};

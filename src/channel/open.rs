@@ -232,7 +232,6 @@ impl Way {
 
 /// Opens a channel from the side of a server, towards its client.
 #[cfg(feature = "server")]
-#[allow(dead_code, reason = "listeners, agent and X11 forwarding stand on it")]
 pub(crate) async fn open_towards_client<C: ServerChannel>(
     actor: &ActorRef<ConnectionMsg>,
     request: OpenRequest,

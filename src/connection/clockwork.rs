@@ -76,11 +76,12 @@ impl State {
         }
     }
 
-    /// Keeps account of whether there are channels, and looks at the clocks when that has changed.
+    /// Keeps account of whether there are channels or listeners, and looks at the clocks when that has changed.
     pub(super) fn note_use(&mut self, myself: &ActorRef<ConnectionMsg>) {
         self.args.gauges.set_channels(self.table.len(), self.counters.channels_opened);
         self.tell_metrics();
-        if self.life.note(Instant::now(), !self.table.is_idle()) {
+        let in_use = !self.table.is_idle() || self.args.gauges.is_listening();
+        if self.life.note(Instant::now(), in_use) {
             self.args.gauges.used();
             self.tick(myself);
         }

@@ -8,6 +8,7 @@ use super::actor::State;
 use crate::error::{ConnectionError, ForwardError, Phase};
 use crate::handle::acceptance::Ticket;
 use crate::handle::msg::{ConnectionMsg, ListenCommand, Listening, UnlistenCommand};
+use crate::observe::Gauges;
 use crate::transport::ListenRefused;
 use crate::wire::open::ListenRequest;
 
@@ -20,17 +21,17 @@ impl State {
         }
         let (transport, down) = (Arc::clone(&self.args.transport), Arc::clone(&self.args.down));
         let limit = self.args.timeouts.request;
-        let myself = myself.clone();
+        let (myself, gauges) = (myself.clone(), Arc::clone(&self.args.gauges));
         tokio::spawn(async move {
             let mut asking = transport.listen(request.clone());
             match tokio::time::timeout(limit, &mut asking).await {
                 // If nobody waits for it any more, dropping it cancels.
-                Ok(Ok(chosen)) => drop(answer.send(settle(myself, request, ticket, chosen))),
+                Ok(Ok(chosen)) => drop(answer.send(settle(myself, gauges, request, ticket, chosen))),
                 Ok(Err(refused)) => drop(answer.send(Err(error(refused, &request, &down)))),
                 Err(_) => {
                     let _ = answer.send(Err(ForwardError::Timeout { after: limit }));
                     if let Ok(chosen) = asking.await {
-                        drop(settle(myself, request, ticket, chosen));
+                        drop(settle(myself, gauges, request, ticket, chosen));
                     }
                 }
             }
@@ -72,6 +73,7 @@ impl State {
 /// The server listens: from now on its opens are taken in.
 fn settle(
     actor: ActorRef<ConnectionMsg>,
+    gauges: Arc<Gauges>,
     request: ListenRequest,
     ticket: Ticket,
     chosen: Option<u32>,
@@ -84,7 +86,7 @@ fn settle(
         _ => request,
     };
     ticket.settle(request.clone());
-    Ok(Listening::new(actor, request, ticket))
+    Ok(Listening::new(actor, gauges, request, ticket))
 }
 
 fn error(refused: ListenRefused, request: &ListenRequest, down: &OnceLock<ConnectionError>) -> ForwardError {

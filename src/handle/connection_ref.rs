@@ -89,6 +89,12 @@ impl ConnectionRef {
         self.actor.cast(msg).map_err(|_| self.error())
     }
 
+    /// Where its actor gets messages.
+    #[cfg(all(test, feature = "server"))]
+    pub(crate) const fn mailbox(&self) -> &ActorRef<ConnectionMsg> {
+        &self.actor
+    }
+
     /// Whether both are addresses of the same connection.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.actor.get_id() == other.actor.get_id()

@@ -66,3 +66,25 @@ impl Intake {
         self.actor.cast(ConnectionMsg::Accept(accept)).map_err(|_| OpenFailureReason::ConnectFailed)
     }
 }
+
+/// A listener of a connection: for as long as there is one, the connection is in use.
+pub(crate) struct InUse {
+    gauges: Arc<Gauges>,
+    actor: ActorRef<ConnectionMsg>,
+}
+
+impl InUse {
+    pub(crate) fn new(gauges: Arc<Gauges>, actor: ActorRef<ConnectionMsg>) -> Self {
+        gauges.listens();
+        // It looks at what is used after each message.
+        let _ = actor.cast(ConnectionMsg::Tick);
+        Self { gauges, actor }
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.gauges.listens_no_more();
+        let _ = self.actor.cast(ConnectionMsg::Tick);
+    }
+}

@@ -9,12 +9,13 @@ use ractor::{ActorRef, RpcReplyPort};
 use tokio::sync::oneshot;
 
 use super::acceptance::Ticket;
+use super::intake::InUse;
 use super::roster::Parent;
 use super::route::Claim;
 use crate::behaviour::HandleTimeouts;
 use crate::config::ChannelOptions;
 use crate::error::{ConnectionError, ForwardError, OpenError};
-use crate::observe::ConnectionInfo;
+use crate::observe::{ConnectionInfo, Gauges};
 use crate::port::Port;
 use crate::transport::{OpenRefused, TransportEvent};
 use crate::wire::id::ChannelKey;
@@ -79,11 +80,18 @@ pub(crate) struct Listening {
     pub(crate) request: ListenRequest,
     /// `None` once it is cancelled.
     ticket: Option<Ticket>,
+    _in_use: InUse,
 }
 
 impl Listening {
-    pub(crate) const fn new(actor: ActorRef<ConnectionMsg>, request: ListenRequest, ticket: Ticket) -> Self {
-        Self { actor, request, ticket: Some(ticket) }
+    pub(crate) fn new(
+        actor: ActorRef<ConnectionMsg>,
+        gauges: Arc<Gauges>,
+        request: ListenRequest,
+        ticket: Ticket,
+    ) -> Self {
+        let in_use = InUse::new(gauges, actor.clone());
+        Self { actor, request, ticket: Some(ticket), _in_use: in_use }
     }
 
     /// Has the server listen no more; tells the answer.

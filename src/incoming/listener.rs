@@ -35,8 +35,7 @@ pub struct ForwardedStreamlocal {
 
 /// A server that listens for us. Dropping it cancels, without waiting for the answer; connections that were made go on.
 ///
-/// It holds its connection: that does not end by itself while this lives. It does not count as a channel, so a connection
-/// with an idle limit ends over it.
+/// It holds its connection: that does not end by itself while this lives, nor by its idle limits.
 #[derive(Debug)]
 #[must_use = "the server listens until this is dropped"]
 pub struct RemoteListener {

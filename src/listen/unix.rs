@@ -26,6 +26,11 @@ impl UnixSocket {
     /// Listens at `path`. A socket there that nobody listens on is removed; anything else there is left alone.
     pub(crate) async fn listen(path: &Path) -> io::Result<Self> {
         make_room(path).await?;
+        Self::listen_anew(path)
+    }
+
+    /// As [`listen`](Self::listen); whatever is there already is left alone.
+    pub(crate) fn listen_anew(path: &Path) -> io::Result<Self> {
         let socket = tokio::net::UnixSocket::new_stream()?;
         socket.bind(path)?;
         let file = SocketFile::new(path)?;

@@ -12,6 +12,7 @@ pub(crate) struct Gauges {
     /// Milliseconds after the epoch.
     last_use: AtomicU64,
     channels: AtomicUsize,
+    listeners: AtomicUsize,
     opened: AtomicU64,
     opens_refused: AtomicU64,
     requests_refused: AtomicU64,
@@ -25,6 +26,7 @@ impl Gauges {
             epoch: Instant::now(),
             last_use: AtomicU64::new(0),
             channels: AtomicUsize::new(0),
+            listeners: AtomicUsize::new(0),
             opened: AtomicU64::new(0),
             opens_refused: AtomicU64::new(0),
             requests_refused: AtomicU64::new(0),
@@ -64,6 +66,21 @@ impl Gauges {
     pub(crate) fn set_channels(&self, now: usize, opened: u64) {
         self.channels.store(now, Ordering::Relaxed);
         self.opened.store(opened, Ordering::Relaxed);
+    }
+
+    /// One more is listened on, on this side or, for us, on the other.
+    pub(crate) fn listens(&self) {
+        self.listeners.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// One of these is gone.
+    pub(crate) fn listens_no_more(&self) {
+        self.listeners.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Whether anything is listened on.
+    pub(crate) fn is_listening(&self) -> bool {
+        self.listeners.load(Ordering::Acquire) > 0
     }
 
     /// How many channels there are.

@@ -89,14 +89,14 @@ pub enum ChannelMsg {
         /// Whether the client may do flow control itself.
         client_can_do: bool,
     },
-    /// `auth-agent-req@openssh.com`: the peer wants to forward its agent. The embedded daemon refuses it
-    /// by itself: russh 0.65.1 takes no answer but one at once, and opens no agent channel that would be good for anything.
+    /// `auth-agent-req@openssh.com`: the peer wants to forward its agent. russh 0.65.1 takes no answer but one at once, so
+    /// the embedded daemon answers it before a behaviour could: with no.
     AuthAgent {
         /// Whether the peer waits for an answer.
         want_reply: bool,
     },
-    /// `x11-req` (RFC 4254 section 6.3.1): the peer wants to forward its display. The embedded daemon can open no channel
-    /// to it; a behaviour may still say yes and do so by other means.
+    /// `x11-req` (RFC 4254 section 6.3.1): the peer wants to forward its display. A behaviour that says yes has to reach that
+    /// display by other means.
     X11 {
         /// Whether the peer waits for an answer.
         want_reply: bool,

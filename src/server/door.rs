@@ -17,6 +17,7 @@ mod visitor;
 use awaited::Awaited;
 use visitor::{Mode, Routed, Visitor};
 
+use super::listeners::Listeners;
 use super::permissions::Permissions;
 use super::request::{DirectStreamlocal, DirectTcpip, NewSession};
 use super::router::{Made, Make, Router, guarded};
@@ -56,6 +57,8 @@ pub(super) struct ConnectionDoor {
     sessions: Slots,
     opens: Meter,
     requests: Meter,
+    /// What is listened on for the peer.
+    listeners: Listeners,
     /// Channels so far.
     opened: u64,
     /// Nothing more is taken in.
@@ -72,6 +75,7 @@ impl ConnectionDoor {
             sessions: Slots::new(reception.limits.max_sessions),
             opens: Meter::new(reception.limits.opens),
             requests: Meter::new(reception.limits.requests),
+            listeners: Listeners::new(&reception.limits),
             reception: Arc::new(reception),
             opened: 0,
             shut: false,
@@ -187,12 +191,23 @@ impl Door for ConnectionDoor {
         self.reception.refuse_open(OpenFailureReason::AdministrativelyProhibited);
     }
 
-    fn listen(&mut self, _request: ListenRequest) -> BoxFuture<'static, Option<u16>> {
-        futures::future::ready(None).boxed()
+    fn listen(&mut self, request: ListenRequest) -> BoxFuture<'static, Option<u16>> {
+        if !self.may_ask() {
+            return futures::future::ready(None).boxed();
+        }
+        let gauges = Arc::clone(&self.reception.intake.gauges);
+        let bound = self.listeners.listen(&self.reception, request);
+        bound
+            .inspect(move |bound| {
+                if bound.is_none() {
+                    gauges.refuse_request()
+                }
+            })
+            .boxed()
     }
 
-    fn unlisten(&mut self, _request: ListenRequest) -> bool {
-        false
+    fn unlisten(&mut self, request: ListenRequest) -> bool {
+        self.may_ask() && self.listeners.end(&request)
     }
 
     fn may_ask(&mut self) -> bool {

@@ -1,11 +1,11 @@
-//! `direct-tcpip` channels that lead where they say: a TCP connection, and bytes both ways.
+//! Channels that lead to a connection: the connecting, and bytes both ways.
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
 
 use super::request::DirectTcpip;
 use crate::behaviour::ServerChannel;
-use crate::session::{Parted, Passed, Served, ServerStream};
+use crate::session::{Parted, Passed, Served, ServerStream, Socket};
 use crate::wire::codes::OpenFailureReason;
 use crate::wire::request::ExitStatus;
 
@@ -16,16 +16,37 @@ pub(super) async fn connect(open: &DirectTcpip) -> Result<TcpStream, OpenFailure
         tracing::info!(host = open.host, port = open.port, %error, "a forwarded connection failed");
         OpenFailureReason::ConnectFailed
     })?;
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "no TCP_NODELAY");
-    }
+    at_once(&stream);
     Ok(stream)
 }
 
-/// Passes bytes on until both directions have ended.
-pub(super) fn relay(tcp: TcpStream) -> impl ServerChannel {
+/// What is written goes out at once.
+pub(super) fn at_once(stream: &TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "no TCP_NODELAY");
+    }
+}
+
+/// Connects to a Unix socket; whoever waits sets the limit.
+#[cfg(unix)]
+pub(super) async fn connect_socket(path: &str) -> Result<tokio::net::UnixStream, OpenFailureReason> {
+    tokio::net::UnixStream::connect(path).await.map_err(|error| {
+        tracing::info!(?path, %error, "a forwarded connection failed");
+        OpenFailureReason::ConnectFailed
+    })
+}
+
+/// Whether a path of a peer's says where it leads: absolute, and never upwards.
+pub(super) fn is_plain(path: &str) -> bool {
+    let path = std::path::Path::new(path);
+    path.is_absolute() && !path.components().any(|part| part == std::path::Component::ParentDir)
+}
+
+/// Passes bytes on until both directions have ended. What is kept is dropped at the end.
+pub(super) fn relay(target: impl Socket + 'static, keep: impl Send + 'static) -> impl ServerChannel {
     Served::new(move |channel: ServerStream| async move {
-        match channel.join(&tcp, Bytes::new(), &Passed::default()).await {
+        let _keep = keep;
+        match channel.join(&target, Bytes::new(), &Passed::default()).await {
             Parted::Ended => tracing::debug!("a forwarded connection ended"),
             Parted::ChannelCut(error) | Parted::SocketFailed(error) => {
                 tracing::debug!(%error, "a forwarded connection was cut off");

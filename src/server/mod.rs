@@ -10,9 +10,11 @@ mod door;
 mod error;
 mod exec;
 mod forward;
+mod gateway;
 mod hooks;
 mod house;
 mod listen;
+mod listeners;
 pub mod login;
 mod look;
 mod peer;
@@ -23,6 +25,8 @@ mod session;
 mod session_limits;
 mod source;
 mod tally;
+#[cfg(test)]
+mod towards_tests;
 mod tree;
 mod turn_away;
 
@@ -30,9 +34,12 @@ pub use config::DaemonConfig;
 pub use daemon::{Daemon, DaemonRef};
 pub use error::{DaemonError, ServeError};
 pub use exec::ExecOutput;
+pub use gateway::GatewayPorts;
 pub use login::{LoginAttempt, LoginDecision};
 pub use permissions::Permissions;
-pub use request::{DirectStreamlocal, DirectTcpip, NewSession, SessionKind, SessionRequest};
+pub use request::{
+    DirectStreamlocal, DirectTcpip, NewSession, SessionKind, SessionRequest, StreamlocalForward, TcpipForward,
+};
 pub use router::{Route, Router};
 pub use session::{SessionEnd, SessionId, SessionInfo};
 pub use session_limits::SessionLimits;

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use crate::host_key::glob;
+
 /// What a login may do, beyond what the daemon's configuration allows to anyone. It comes from the key's line in an
 /// authorized_keys file, from a certificate, or from the callback that let the user in; it can only take away.
 ///
@@ -24,8 +26,7 @@ pub struct Permissions {
     pub environment: Vec<(String, String)>,
     /// Whether terminals may be asked for.
     pub pty: bool,
-    /// Whether ports may be forwarded. Nothing can be listened on yet, so that is `direct-tcpip` and
-    /// `direct-streamlocal` only.
+    /// Whether ports and Unix sockets may be forwarded, in either direction.
     pub port_forwarding: bool,
     /// Whether the agent may be forwarded. Over russh it cannot be yet: that request is always refused.
     pub agent_forwarding: bool,
@@ -33,8 +34,9 @@ pub struct Permissions {
     pub x11_forwarding: bool,
     /// Where `direct-tcpip` channels may lead, as `host:port`, port `*` for any; `None` for anywhere.
     pub permit_open: Option<Vec<String>>,
-    /// What may be listened on, as `[host:]port`; `None` for anything. Nothing can be listened on yet: it is kept for
-    /// then.
+    /// What may be listened on (`tcpip-forward`, RFC 4254 section 7.1), as `[host:]port`: the host as the peer writes it,
+    /// which for OpenSSH's `ssh -R port:...` is `localhost`, with `*` and `?` as wildcards, the port `*` for any; `None`
+    /// for anything. A port of the daemon's choice is port 0 here.
     pub permit_listen: Option<Vec<String>>,
 }
 
@@ -78,6 +80,27 @@ impl Permissions {
     pub const fn may_open_sockets(&self) -> bool {
         self.port_forwarding && self.permit_open.is_none()
     }
+
+    /// Whether a TCP port may be listened on. Addresses are compared as they are written.
+    #[must_use]
+    pub fn may_listen(&self, address: &str, port: u16) -> bool {
+        let Some(allowed) = &self.permit_listen else { return self.port_forwarding };
+        self.port_forwarding && allowed.iter().any(|rule| listens_at(rule, address, port))
+    }
+
+    /// Whether a Unix socket may be listened on. A list of ports says nothing of sockets, and so allows none.
+    #[must_use]
+    pub const fn may_listen_on_sockets(&self) -> bool {
+        self.port_forwarding && self.permit_listen.is_none()
+    }
+}
+
+/// One rule: `[host:]port`, with patterns for the host, `*` for any port, and brackets around an IPv6 address.
+fn listens_at(rule: &str, address: &str, port: u16) -> bool {
+    let (host, ports) = rule.rsplit_once(':').unwrap_or(("*", rule));
+    let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    let is_host = glob(&host.to_ascii_lowercase(), &address.to_ascii_lowercase());
+    is_host && (ports == "*" || ports.parse() == Ok(port))
 }
 
 /// One rule: `host:port`, with `*` for any host or port, and brackets around an IPv6 address.
@@ -112,6 +135,32 @@ mod tests {
         assert!(!permissions.may_open_sockets());
         permissions.permit_open = Some(Vec::new());
         assert!(!permissions.may_open("db", 5432));
+    }
+
+    #[test]
+    fn a_list_of_ports_to_listen_on_allows_these_and_no_others() {
+        let mut permissions = Permissions::all();
+        assert!(permissions.may_listen("", 0) && permissions.may_listen_on_sockets());
+        permissions.permit_listen = Some(
+            ["8080", "localhost:*", "*.example.org:81", "[::1]:82", "0", ":90"].map(str::to_owned).to_vec(),
+        );
+        for (address, port) in [
+            ("", 8080),
+            ("anything", 8080),
+            ("LocalHost", 1),
+            ("a.example.org", 81),
+            ("::1", 82),
+            ("", 0),
+            ("", 90),
+        ] {
+            assert!(permissions.may_listen(address, port), "{address} {port}");
+        }
+        for (address, port) in [("", 8081), ("127.0.0.1", 1), ("example.org", 81), ("::1", 83), ("x", 90)] {
+            assert!(!permissions.may_listen(address, port), "{address} {port}");
+        }
+        assert!(!permissions.may_listen_on_sockets());
+        permissions.port_forwarding = false;
+        assert!(!permissions.may_listen("", 8080));
     }
 
     #[test]

@@ -98,6 +98,41 @@ pub struct DirectStreamlocal {
     pub path: String,
 }
 
+/// A TCP port that the peer wants listened on (`tcpip-forward`, RFC 4254 section 7.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TcpipForward {
+    /// Who is logged in.
+    pub user: String,
+    /// Where from, if the byte stream tells.
+    pub peer: Option<SocketAddr>,
+    /// The address of ours that the peer connected to, if the byte stream tells.
+    pub local: Option<SocketAddr>,
+    /// What the login may do. It is enforced already.
+    pub permissions: Arc<Permissions>,
+    /// The address to listen on, as the peer wrote it; `""` for all, `localhost` for loopback. What is bound for it is
+    /// the daemon's decision ([`GatewayPorts`](crate::GatewayPorts)).
+    pub address: String,
+    /// The port; 0 for one of the daemon's choice.
+    pub port: u16,
+}
+
+/// A Unix socket that the peer wants listened on (`streamlocal-forward@openssh.com`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamlocalForward {
+    /// Who is logged in.
+    pub user: String,
+    /// Where from, if the byte stream tells.
+    pub peer: Option<SocketAddr>,
+    /// The address of ours that the peer connected to, if the byte stream tells.
+    pub local: Option<SocketAddr>,
+    /// What the login may do. It is enforced already.
+    pub permissions: Arc<Permissions>,
+    /// The path of the socket: absolute, and without `..`.
+    pub path: String,
+}
+
 /// What is to run on a session channel (RFC 4254 section 6.5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 
+mod listens;
 mod make;
 mod opens;
 
+pub(super) use listens::Listens;
 pub use make::Route;
 pub(super) use make::{Made, Make, guarded};
 
@@ -52,6 +54,7 @@ pub struct Router {
     pub(super) session: Option<Make<NewSession>>,
     pub(super) direct_tcpip: Option<Make<DirectTcpip>>,
     pub(super) direct_streamlocal: Option<Make<DirectStreamlocal>>,
+    pub(super) listens: Listens,
 }
 
 impl fmt::Debug for Router {
@@ -64,6 +67,7 @@ impl fmt::Debug for Router {
             .field("session", &self.session.is_some())
             .field("direct_tcpip", &self.direct_tcpip.is_some())
             .field("direct_streamlocal", &self.direct_streamlocal.is_some())
+            .field("listens", &self.listens)
             .finish()
     }
 }

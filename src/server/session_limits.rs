@@ -22,7 +22,7 @@ use crate::error::ConfigError;
 /// ```
 ///
 /// russh 0.65.1 answers some messages by itself, and they cannot be counted here: opens of unknown channel types,
-/// unknown requests, and global requests. It ends the connection at a request it cannot decode: text that is no
+/// unknown requests, and unknown global requests. It ends the connection at a request it cannot decode: text that is no
 /// UTF-8, more than 130 terminal modes, modes that end early.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -40,9 +40,17 @@ pub struct SessionLimits {
     pub first_request: Duration,
     /// Opens per second. Beyond: SSH_OPEN_RESOURCE_SHORTAGE. Default 2,000 a second, 4,000 at once.
     pub opens: Rate,
-    /// Channel requests per second, new window sizes and signals included. Beyond: SSH_MSG_CHANNEL_FAILURE; what is
-    /// never answered is dropped. Default 10,000 a second, 20,000 at once.
+    /// Channel requests per second, new window sizes and signals included, and requests to listen. Beyond:
+    /// SSH_MSG_CHANNEL_FAILURE, SSH_MSG_REQUEST_FAILURE; what is never answered is dropped. Default 10,000 a second, 20,000 at once.
     pub requests: Rate,
+    /// What the peer may have listened on at a time, ports and sockets together (RFC 4254 section 7.1). Beyond:
+    /// SSH_MSG_REQUEST_FAILURE. Default 32. Nothing can be listened on unless a
+    /// [`Router`](crate::Router::listen_tcpip) allows it.
+    pub max_listeners: usize,
+    /// Connections to these listeners at a time, together. The next ones wait until one has ended.
+    /// Each is a channel, so [`max_channels`](crate::DaemonConfig::max_channels) bounds them as well: beyond that they
+    /// are closed at once. Default 48.
+    pub max_forwarded: usize,
     /// Environment variables a channel (`env`, RFC 4254 section 6.4). Default 256.
     pub env_vars: usize,
     /// Bytes of their names and values together. Default 64 KiB.
@@ -63,6 +71,8 @@ impl Default for SessionLimits {
             first_request: Duration::from_secs(120),
             opens: Rate::new(2000, 4000),
             requests: Rate::new(10_000, 20_000),
+            max_listeners: 32,
+            max_forwarded: 48,
             env_vars: 256,
             env_bytes: 64 << 10,
             command_bytes: 256 << 10,
@@ -81,6 +91,8 @@ impl SessionLimits {
         let zero = [
             ("max_opens", self.max_opens == 0),
             ("max_sessions", self.max_sessions == 0),
+            ("max_listeners", self.max_listeners == 0),
+            ("max_forwarded", self.max_forwarded == 0),
             ("first_request", self.first_request.is_zero()),
             ("opens", self.opens.is_zero()),
             ("requests", self.requests.is_zero()),

@@ -19,6 +19,7 @@ pub(crate) use meter::{Meter, Verdict};
 pub(crate) use slots::{Slot, Slots};
 
 /// Where the channels of one authenticated peer are taken in.
+#[cfg_attr(not(feature = "server"), allow(dead_code, reason = "servers ask for nothing but channels"))]
 pub(crate) trait Door: Send + 'static {
     /// The peer opens a channel: what is made for it, or why it is refused. Must not block.
     fn open(&mut self, request: OpenRequest) -> Admission;
@@ -79,11 +80,13 @@ pub(crate) enum Admission {
 pub(crate) struct NewChannel {
     /// Its port, not connected yet.
     pub(crate) port: Arc<Port>,
+    #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "a client has none"))]
     /// Decides about its requests. A client has nobody to ask: its server's requests are events.
     pub(crate) guest: Option<Box<dyn Guest>>,
 }
 
 /// Decides about the requests on one channel (RFC 4254 section 6).
+#[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a daemon's peers ask"))]
 pub(crate) trait Guest: Send {
     /// A request that the peer may want an answer to. Must not block.
     fn request(&mut self, request: ChannelMsg) -> Decision;
@@ -93,6 +96,7 @@ pub(crate) trait Guest: Send {
 }
 
 /// What becomes of a request.
+#[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a daemon's peers ask"))]
 pub(crate) enum Decision {
     /// It is answered here and now.
     Answer(bool),

@@ -30,6 +30,7 @@ mod kit;
 mod late_reads;
 mod life;
 mod limits;
+mod listening;
 mod login_keys;
 mod login_steps;
 mod logins;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         late_reads::trials(),
         session_limits::trials(),
         forwards::trials(),
+        listening::trials(),
         bastion::trials(),
         custom_subsystem::trials(),
         idle::trials(),

@@ -16,6 +16,7 @@ mod channels;
 mod client_channels;
 mod client_handshake;
 mod floods;
+mod forwards;
 mod greeting;
 mod kex;
 #[path = "../kit/mod.rs"]
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         channels::trials(),
         windows::trials(),
         floods::trials(),
+        forwards::trials(),
         client_handshake::trials(),
         client_channels::trials(),
         mutations::trials(),

@@ -32,6 +32,14 @@ impl Target {
     }
 
     pub(crate) async fn with(change: impl FnOnce(DaemonConfig) -> DaemonConfig) -> Self {
+        Self::routed(|router| router, change).await
+    }
+
+    /// With more routes.
+    pub(crate) async fn routed(
+        more: impl FnOnce(Router) -> Router,
+        change: impl FnOnce(DaemonConfig) -> DaemonConfig,
+    ) -> Self {
         let (started, asked) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
         let (starts, asks) = (Arc::clone(&started), Arc::clone(&asked));
         let run = move |request: SessionRequest| {
@@ -46,7 +54,7 @@ impl Target {
         // All peers, hostile or not, come from one address.
         let config = DaemonConfig::new(([127, 0, 0, 1], 0))
             .host_key(generate_ed25519())
-            .router(router)
+            .router(more(router))
             .source_penalties(SourcePenalties::off());
         let config = config.password(move |attempt, password| {
             asks.fetch_add(1, Ordering::SeqCst);

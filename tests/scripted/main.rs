@@ -20,6 +20,7 @@ mod cancellation;
 mod close;
 mod data_window;
 mod failure;
+mod incoming;
 mod info;
 mod limits;
 mod open;

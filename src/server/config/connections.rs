@@ -88,18 +88,20 @@ impl DaemonConfig {
 /// The peer is told SSH_MSG_DISCONNECT with SSH_DISCONNECT_BY_APPLICATION (RFC 4253 section 11.1), and the end is
 /// counted in [`DaemonCounters`](crate::DaemonCounters). Nothing the peer sends but a channel moves these limits.
 impl DaemonConfig {
-    /// Ends connections that have opened no channel so long after their login. Default 120 s; `Duration::MAX` lifts it.
+    /// Ends connections that have opened no channel so long after their login, and have nothing
+    /// [listened on](crate::Router::listen_tcpip). Default 120 s; `Duration::MAX` lifts it.
     #[must_use]
     pub const fn initial_idle_timeout(mut self, limit: Duration) -> Self {
         self.life.first_channel = limit;
         self
     }
 
-    /// Ends connections whose last channel ended so long ago. An open channel that carries nothing is no reason.
+    /// Ends connections whose last channel ended so long ago. An open channel that carries nothing is no reason, nor is a
+    /// connection for which the daemon [listens](crate::Router::listen_tcpip) (`ssh -N -R`).
     /// Default 15 minutes; `Duration::MAX` lifts it.
     ///
-    /// A client that keeps a connection for later commands (OpenSSH's `ControlPersist`), or only listens for connections
-    /// to forward (`ssh -N`), has no channel meanwhile.
+    /// A client that keeps a connection for later commands (OpenSSH's `ControlPersist`), or only listens itself for
+    /// connections to forward (`ssh -N -L`), has no channel meanwhile.
     #[must_use]
     pub const fn idle_timeout(mut self, limit: Duration) -> Self {
         self.life.unused = limit;

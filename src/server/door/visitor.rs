@@ -129,6 +129,10 @@ fn imposed(login: &Login, asked: SessionKind) -> (SessionKind, Vec<(String, Stri
 
 /// For a behaviour that gets every request.
 fn whole(login: &Login, request: ChannelMsg) -> Decision {
+    if matches!(request, ChannelMsg::AuthAgent { .. }) {
+        // Over russh it is answered here and now, and the behaviour could not say no.
+        return Decision::Answer(false);
+    }
     let Some(asked) = kind_of(&request) else { return Decision::Deliver { before: Vec::new(), request } };
     let (kind, environment) = imposed(login, asked);
     let variable = |(name, value)| ChannelMsg::Env { want_reply: false, name, value };

@@ -94,7 +94,8 @@ impl Router {
                 if !allowed {
                     return Err(OpenFailureReason::AdministrativelyProhibited);
                 }
-                forward::connect(&open).await.map(forward::relay)
+                let stream = forward::connect(&open).await?;
+                Ok(forward::relay(stream, ()))
             }
         })
     }
@@ -123,5 +124,32 @@ impl Router {
     {
         self.direct_streamlocal = Some(later(make));
         self
+    }
+
+    /// Connects `direct-streamlocal@openssh.com` channels to the Unix sockets they want to reach, if `policy` says yes, as
+    /// [`forward_tcpip`](Self::forward_tcpip) does for ports. A path that is not absolute or has a `..` in it is refused
+    /// unasked; symbolic links are followed.
+    ///
+    /// ```
+    /// use ractor_ssh::Router;
+    ///
+    /// let router = Router::new().forward_streamlocal(|open| open.path == "/run/postgresql/.s.PGSQL.5432");
+    /// ```
+    #[cfg(unix)]
+    #[must_use]
+    pub fn forward_streamlocal(
+        self,
+        policy: impl Fn(&DirectStreamlocal) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.direct_streamlocal_async(move |open| {
+            let allowed = forward::is_plain(&open.path) && policy(&open);
+            async move {
+                if !allowed {
+                    return Err(OpenFailureReason::AdministrativelyProhibited);
+                }
+                let stream = forward::connect_socket(&open.path).await?;
+                Ok(forward::relay(stream, ()))
+            }
+        })
     }
 }

@@ -14,6 +14,7 @@ pub(crate) struct Slots {
 #[derive(Debug)]
 pub(crate) struct Slot {
     used: Arc<AtomicUsize>,
+    #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "its drop is what counts"))]
     also: Option<Box<Self>>,
 }
 

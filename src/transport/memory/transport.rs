@@ -31,15 +31,13 @@ impl Transport for MemoryTransport {
     }
 
     fn listen(&self, request: ListenRequest) -> BoxFuture<'static, Result<Option<u32>, ListenRefused>> {
-        let (answer, answered) = oneshot::channel();
-        self.0.want(request, true, answer);
-        async move { answered.await.unwrap_or(Err(ListenRefused::Lost)) }.boxed()
+        let answered = Arc::clone(&self.0).want(request, true);
+        answered.boxed()
     }
 
     fn unlisten(&self, request: ListenRequest) -> BoxFuture<'static, Result<(), ListenRefused>> {
-        let (answer, answered) = oneshot::channel();
-        self.0.want(request, false, answer);
-        async move { answered.await.unwrap_or(Err(ListenRefused::Lost)).map(drop) }.boxed()
+        let answered = Arc::clone(&self.0).want(request, false);
+        async move { answered.await.map(drop) }.boxed()
     }
 
     fn ping(&self) -> BoxFuture<'static, Result<(), LinkClosed>> {

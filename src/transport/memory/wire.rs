@@ -380,15 +380,29 @@ impl Wire {
         self.changed();
     }
 
-    /// A global request about listening. It is dropped, and with it the answer, when the connection is gone.
-    pub(super) fn want(&self, request: ListenRequest, on: bool, answer: ListenReply) {
+    /// A global request about listening, and its answer.
+    pub(super) fn want(
+        self: Arc<Self>,
+        request: ListenRequest,
+        on: bool,
+    ) -> impl Future<Output = ListenAnswer> + Send {
+        let (answer, answered) = oneshot::channel();
         let mut state = self.lock();
         state.count_out(0);
-        if state.down.is_none() {
-            state.wanted.push_back(Wanted { request, on, answer });
-        }
+        state.wanted.push_back(Wanted { request, on, answer });
         drop(state);
         self.changed();
+        async move {
+            let lost = async {
+                self.until(|state| state.down.clone()).await;
+                Err(ListenRefused::Lost)
+            };
+            tokio::select! {
+                biased;
+                answer = answered => answer.unwrap_or(Err(ListenRefused::Lost)),
+                lost = lost => lost,
+            }
+        }
     }
 
     pub(super) fn ping(self: &Arc<Self>, asked: oneshot::Sender<()>) {
