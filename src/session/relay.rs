@@ -39,7 +39,7 @@ use crate::{ChannelHandle, Role};
 
 /// What is read from a socket at a time: between these, more when much comes.
 const SMALL_READ: usize = 8 << 10;
-const LARGE_READ: usize = 64 << 10;
+const LARGE_READ: usize = 256 << 10;
 /// How long a socket may take nothing of a stream that is torn already.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Chunks in one write: of 32 KiB each they are more than a socket takes at a time.
