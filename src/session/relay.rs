@@ -7,7 +7,8 @@
 //! | the socket's end of data (FIN) | SSH_MSG_CHANNEL_EOF; the other direction goes on |
 //! | SSH_MSG_CHANNEL_EOF | the socket's writing half is shut; the other direction goes on |
 //! | the socket fails (RST) | SSH_MSG_CHANNEL_CLOSE without EOF |
-//! | CLOSE without EOF, or the channel is lost | what came before is written, then the socket is reset |
+//! | CLOSE without EOF of a peer that sends EOF otherwise, or the channel is lost | what came before is written, then the socket is reset |
+//! | CLOSE without EOF of any other peer | as EOF: for many it is the usual end |
 //! | the socket takes nothing any more | what still comes is dropped; it may have said why, so its bytes go on |
 //!
 //! Nothing is copied on the way down: chunks go from the packets they came in to the socket, many in one write. They
@@ -135,9 +136,10 @@ impl<A: Send + Sync, R: Role> Ends<A, R> {
         let shared = Arc::clone(inlet.shared());
         let rest = Arc::clone(&shared);
         let channel = outlet.handle().clone();
+        let says_eof = channel.port().gauges().peer_ends_with_eof();
         // Before the outlet, which would say eof.
         let mut tear = Tear { channel: channel.clone(), socket, armed: true };
-        let mut down = pin!(pass_down(inlet, socket, passed));
+        let mut down = pin!(pass_down(inlet, socket, passed, says_eof));
         let mut up = pin!(async {
             tokio::select! {
                 biased;
@@ -158,7 +160,7 @@ impl<A: Send + Sync, R: Role> Ends<A, R> {
                         tokio::select! {
                             biased;
                             ended = &mut down => ended,
-                            () = over(Arc::clone(&rest)) => last_bytes(&rest, down).await,
+                            () = over(Arc::clone(&rest)) => last_bytes(&rest, down, says_eof).await,
                         }
                     };
                     (down.await.err(), None)
@@ -194,14 +196,15 @@ impl<S: Socket, R: Role> Drop for Tear<'_, S, R> {
     }
 }
 
-/// The channel is over: what is left of the way down. After its eof all of it goes, however long that takes. Otherwise
+/// The channel is over: what is left of the way down. If it is whole, all of it goes, however long that takes. Otherwise
 /// the stream is torn already: if the channel was ended on this side, what the socket takes at once is all that goes; if the
 /// peer or the connection ended it, the socket must go on taking something.
 async fn last_bytes<A>(
     shared: &Shared<A>,
     mut down: Pin<&mut impl Future<Output = io::Result<()>>>,
+    says_eof: bool,
 ) -> io::Result<()> {
-    if shared.has_eof() {
+    if shared.is_whole(says_eof) {
         return down.await;
     }
     if shared.was_ended_here() {
@@ -227,7 +230,12 @@ async fn over<A>(shared: Arc<Shared<A>>) {
 }
 
 /// From the channel to the socket, eof included. Fails if the channel was cut off.
-async fn pass_down<A>(mut inlet: Inlet<A>, socket: &impl Socket, passed: &Passed) -> io::Result<()> {
+async fn pass_down<A>(
+    mut inlet: Inlet<A>,
+    socket: &impl Socket,
+    passed: &Passed,
+    says_eof: bool,
+) -> io::Result<()> {
     while poll_fn(|cx| inlet.poll_ahead(cx)).await? {
         let mut slices = [IoSlice::new(&[]); SLICES];
         let count = inlet.slices(&mut slices);
@@ -249,7 +257,7 @@ async fn pass_down<A>(mut inlet: Inlet<A>, socket: &impl Socket, passed: &Passed
         }
         consume_budget().await;
     }
-    if !inlet.shared().has_eof() {
+    if !inlet.shared().is_whole(says_eof) {
         return Err(torn("the peer closed the channel without eof"));
     }
     if let Err(error) = socket.shut() {

@@ -213,9 +213,11 @@ impl<A> Shared<A> {
         answer
     }
 
-    /// Whether the peer has said that nothing more comes (SSH_MSG_CHANNEL_EOF), and not only closed the channel.
-    pub(super) fn has_eof(&self) -> bool {
-        self.lock().eof
+    /// Whether what came is all there was: the peer has said so (SSH_MSG_CHANNEL_EOF), or it has closed the channel and
+    /// is one that does not say so first.
+    pub(super) fn is_whole(&self, says_eof: bool) -> bool {
+        let state = self.lock();
+        state.eof || (!says_eof && matches!(state.end, Some(CloseReason::Peer)))
     }
 
     /// The channel was ended on this side: nobody waits for what had arrived.

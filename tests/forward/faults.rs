@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use ractor_ssh::Router;
+use ractor_ssh::config::ChannelOptions;
 use ractor_ssh::forward::{Endpoint, Forward, ForwardEnd, ForwardError};
+use ractor_ssh::wire::open::OpenRequest;
+use ractor_ssh::{Client, Router};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -19,6 +21,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![
         peer_test("faults::what_cannot_be_listened_on_is_named", [], listen),
         peer_test("faults::a_reset_destination_of_our_daemon_is_a_reset_here", [], reset_there),
+        peer_test("faults::a_close_without_eof_of_a_foreign_server_loses_nothing", [], hasty_server),
+        peer_test("faults::a_close_without_eof_of_a_foreign_client_loses_nothing", [], hasty_client),
         peer_test("faults::a_server_that_is_killed_resets_what_was_under_way", [Peer::OpenSshServer], killed),
         peer_test("faults::a_destination_that_does_not_answer_is_given_up_in_time", [], slow),
     ];
@@ -96,6 +100,92 @@ async fn reset_there() {
     soon("closing", conn.close()).await;
 }
 
+/// Sends this much and closes, without eof, as programs in Go do.
+struct Hasty;
+
+const MUCH: usize = 8 << 20;
+
+impl Hasty {
+    fn run<R: ractor_ssh::Role>(channel: &ractor_ssh::ChannelHandle<R>) {
+        let channel = channel.clone();
+        tokio::spawn(async move {
+            channel.send(bytes::piece(1, 0, MUCH)).await.unwrap();
+            channel.close();
+        });
+    }
+}
+
+impl ractor_ssh::ServerChannel for Hasty {
+    type Msg = ();
+
+    async fn init(
+        &mut self,
+        ctx: &mut ractor_ssh::ChannelContext<Self, ractor_ssh::ServerSide>,
+    ) -> Result<(), ractor_ssh::BoxError> {
+        Self::run(&ctx.handle());
+        Ok(())
+    }
+
+    async fn handle_ssh_msg(
+        &mut self,
+        _msg: ractor_ssh::ChannelMsg,
+        _ctx: &mut ractor_ssh::ChannelContext<Self, ractor_ssh::ServerSide>,
+    ) -> Result<ractor_ssh::Next, ractor_ssh::BoxError> {
+        Ok(ractor_ssh::Next::Continue)
+    }
+}
+
+impl ractor_ssh::ClientChannel for Hasty {
+    type Msg = ();
+
+    async fn init(&mut self, ctx: &mut ractor_ssh::ChannelContext<Self>) -> Result<(), ractor_ssh::BoxError> {
+        Self::run(&ctx.handle());
+        Ok(())
+    }
+
+    async fn handle_ssh_msg(
+        &mut self,
+        _msg: ractor_ssh::ChannelMsg,
+        _ctx: &mut ractor_ssh::ChannelContext<Self>,
+    ) -> Result<ractor_ssh::Next, ractor_ssh::BoxError> {
+        Ok(ractor_ssh::Next::Continue)
+    }
+}
+
+/// Reads late, and to a clean end.
+async fn hears_all(stream: &mut TcpStream) {
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut heard = Vec::new();
+    soon("everything", stream.read_to_end(&mut heard)).await.unwrap();
+    assert!(heard == bytes::piece(1, 0, MUCH), "{} bytes of {MUCH}", heard.len());
+}
+
+async fn hasty_server() {
+    let router = Router::new().direct_tcpip(|_| Hasty);
+    let server = Server::ours_with(router, |config| config.server_id("Go")).await;
+    let conn = server.connect().await;
+    let forward = conn.forward(Forward::local(any_port(), ("192.0.2.1", 80))).await.unwrap();
+    hears_all(&mut enter(&forward).await).await;
+    becomes_true("it has ended", || forward.counters().open == 0).await;
+    assert_eq!((forward.counters().refused, forward.counters().failed), (0, 0));
+    soon("closing", conn.close()).await;
+}
+
+async fn hasty_client() {
+    let server = Server::start(Which::Ours).await;
+    let conn = soon("connecting", Client::new(server.config().client_id("Go")).connect()).await.unwrap();
+    let there = Destination::new().await;
+    let request = OpenRequest::DirectTcpip {
+        host: "127.0.0.1".to_owned(),
+        port: there.addr.port(),
+        originator_host: "127.0.0.1".to_owned(),
+        originator_port: 1,
+    };
+    let _channel = soon("a channel", conn.open_channel(request, ChannelOptions::new(), Hasty)).await.unwrap();
+    hears_all(&mut there.accept().await).await;
+    soon("closing", conn.close()).await;
+}
+
 async fn reset_here(which: Which) {
     let server = Server::start(which).await;
     let conn = server.connect().await;
@@ -148,7 +238,7 @@ async fn slow() {
     let router = Router::new().direct_tcpip_async(|_| std::future::pending::<Result<Never, _>>());
     let server = Server::ours(router).await;
     let conn = server.connect().await;
-    let options = ractor_ssh::config::ChannelOptions::new().open_timeout(Duration::from_millis(300));
+    let options = ChannelOptions::new().open_timeout(Duration::from_millis(300));
     let spec = Forward::local(any_port(), ("192.0.2.1", 80)).options(options);
     let forward = conn.forward(spec).await.unwrap();
     is_turned_away(&forward).await;
