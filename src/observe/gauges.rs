@@ -19,6 +19,7 @@ pub(crate) struct Gauges {
     stalled: AtomicU64,
     /// See [`Self::peer_ends_with_eof`].
     ends_with_eof: AtomicBool,
+    left_behind: AtomicU64,
 }
 
 impl Gauges {
@@ -34,6 +35,7 @@ impl Gauges {
             requests_refused: AtomicU64::new(0),
             stalled: AtomicU64::new(0),
             ends_with_eof: AtomicBool::new(false),
+            left_behind: AtomicU64::new(0),
         }
     }
 
@@ -75,6 +77,12 @@ impl Gauges {
     /// does. RFC 4254 section 5.3 does not ask for that, and others close without it: programs in Go, for one.
     pub(crate) fn peer_ends_with_eof(&self) -> bool {
         self.ends_with_eof.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of channels that are over, which their connection's budget counts no more and which wait for whoever takes
+    /// them. Of all relays together.
+    pub(crate) const fn left_behind(&self) -> &AtomicU64 {
+        &self.left_behind
     }
 
     /// There are so many channels, and were so many in all.

@@ -41,8 +41,11 @@ use crate::{ChannelHandle, Role};
 /// What is read from a socket at a time: between these, more when much comes.
 const SMALL_READ: usize = 8 << 10;
 const LARGE_READ: usize = 64 << 10;
-/// How long a socket may take nothing of a stream that is torn already.
+/// How long a socket may take nothing of a stream that is torn already, or when too much is left.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How many bytes of channels that are over may wait here for sockets that take nothing, of one connection. Its budget counts
+/// them no more: without a bound, a peer could fill the memory with streams for a service that hangs.
+const MOST_LEFT: u64 = 64 << 20;
 /// Chunks in one write: of 32 KiB each they are more than a socket takes at a time.
 const SLICES: usize = 32;
 
@@ -136,7 +139,8 @@ impl<A: Send + Sync, R: Role> Ends<A, R> {
         let shared = Arc::clone(inlet.shared());
         let rest = Arc::clone(&shared);
         let channel = outlet.handle().clone();
-        let says_eof = channel.port().gauges().peer_ends_with_eof();
+        let port = Arc::clone(channel.port());
+        let says_eof = port.gauges().peer_ends_with_eof();
         // Before the outlet, which would say eof.
         let mut tear = Tear { channel: channel.clone(), socket, armed: true };
         let mut down = pin!(pass_down(inlet, socket, passed, says_eof));
@@ -160,7 +164,7 @@ impl<A: Send + Sync, R: Role> Ends<A, R> {
                         tokio::select! {
                             biased;
                             ended = &mut down => ended,
-                            () = over(Arc::clone(&rest)) => last_bytes(&rest, down, says_eof).await,
+                            () = over(Arc::clone(&rest)) => last_bytes(&rest, down, says_eof, port.gauges().left_behind()).await,
                         }
                     };
                     (down.await.err(), None)
@@ -196,28 +200,50 @@ impl<S: Socket, R: Role> Drop for Tear<'_, S, R> {
     }
 }
 
-/// The channel is over: what is left of the way down. If it is whole, all of it goes, however long that takes. Otherwise
-/// the stream is torn already: if the channel was ended on this side, what the socket takes at once is all that goes; if the
-/// peer or the connection ended it, the socket must go on taking something.
+/// The channel is over: what is left of the way down. If it is whole, all of it goes, however long that takes, as long as
+/// not too much is left of this connection's relays together. Otherwise the stream is torn already: if the channel was ended
+/// on this side, what the socket takes at once is all that goes; if the peer or the connection ended it, the socket must go
+/// on taking something.
 async fn last_bytes<A>(
     shared: &Shared<A>,
     mut down: Pin<&mut impl Future<Output = io::Result<()>>>,
     says_eof: bool,
+    left_behind: &AtomicU64,
 ) -> io::Result<()> {
-    if shared.is_whole(says_eof) {
-        return down.await;
-    }
-    if shared.was_ended_here() {
+    let whole = shared.is_whole(says_eof);
+    if !whole && shared.was_ended_here() {
         return down.now_or_never().unwrap_or_else(|| Err(torn("the channel was ended")));
     }
+    let mut left = Left { of: left_behind, bytes: 0 };
     loop {
+        left.is(shared.unread());
         let before = shared.consumed();
         if let Ok(ended) = tokio::time::timeout(PATIENCE, &mut down).await {
             return ended;
         }
-        if shared.consumed() == before {
+        let may_wait = whole && left_behind.load(Ordering::Relaxed) <= MOST_LEFT;
+        if shared.consumed() == before && !may_wait {
             return Err(torn("the socket does not take what came before the end of the channel"));
         }
+    }
+}
+
+/// What one relay has left of a channel that is over: its part of all that is left behind.
+struct Left<'a> {
+    of: &'a AtomicU64,
+    bytes: u64,
+}
+
+impl Left<'_> {
+    fn is(&mut self, bytes: u64) {
+        self.of.fetch_add(bytes, Ordering::Relaxed);
+        self.of.fetch_sub(std::mem::replace(&mut self.bytes, bytes), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Left<'_> {
+    fn drop(&mut self) {
+        self.is(0);
     }
 }
 

@@ -23,6 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("faults::a_reset_destination_of_our_daemon_is_a_reset_here", [], reset_there),
         peer_test("faults::a_close_without_eof_of_a_foreign_server_loses_nothing", [], hasty_server),
         peer_test("faults::a_close_without_eof_of_a_foreign_client_loses_nothing", [], hasty_client),
+        peer_test("faults::what_is_left_of_ended_channels_for_clients_that_hang_is_bounded", [], left_behind),
         peer_test("faults::a_server_that_is_killed_resets_what_was_under_way", [Peer::OpenSshServer], killed),
         peer_test("faults::a_destination_that_does_not_answer_is_given_up_in_time", [], slow),
     ];
@@ -101,15 +102,16 @@ async fn reset_there() {
 }
 
 /// Sends this much and closes, without eof, as programs in Go do.
-struct Hasty;
+struct Hasty(usize);
 
 const MUCH: usize = 8 << 20;
 
 impl Hasty {
-    fn run<R: ractor_ssh::Role>(channel: &ractor_ssh::ChannelHandle<R>) {
-        let channel = channel.clone();
+    fn run<R: ractor_ssh::Role>(&self, channel: &ractor_ssh::ChannelHandle<R>) {
+        let (channel, much) = (channel.clone(), self.0);
         tokio::spawn(async move {
-            channel.send(bytes::piece(1, 0, MUCH)).await.unwrap();
+            channel.send(bytes::piece(1, 0, much)).await.unwrap();
+            let _ = channel.flush().await;
             channel.close();
         });
     }
@@ -122,7 +124,7 @@ impl ractor_ssh::ServerChannel for Hasty {
         &mut self,
         ctx: &mut ractor_ssh::ChannelContext<Self, ractor_ssh::ServerSide>,
     ) -> Result<(), ractor_ssh::BoxError> {
-        Self::run(&ctx.handle());
+        self.run(&ctx.handle());
         Ok(())
     }
 
@@ -139,7 +141,7 @@ impl ractor_ssh::ClientChannel for Hasty {
     type Msg = ();
 
     async fn init(&mut self, ctx: &mut ractor_ssh::ChannelContext<Self>) -> Result<(), ractor_ssh::BoxError> {
-        Self::run(&ctx.handle());
+        self.run(&ctx.handle());
         Ok(())
     }
 
@@ -161,7 +163,7 @@ async fn hears_all(stream: &mut TcpStream) {
 }
 
 async fn hasty_server() {
-    let router = Router::new().direct_tcpip(|_| Hasty);
+    let router = Router::new().direct_tcpip(|_| Hasty(MUCH));
     let server = Server::ours_with(router, |config| config.server_id("Go")).await;
     let conn = server.connect().await;
     let forward = conn.forward(Forward::local(any_port(), ("192.0.2.1", 80))).await.unwrap();
@@ -169,6 +171,39 @@ async fn hasty_server() {
     becomes_true("it has ended", || forward.counters().open == 0).await;
     assert_eq!((forward.counters().refused, forward.counters().failed), (0, 0));
     soon("closing", conn.close()).await;
+}
+
+async fn left_behind() {
+    const EACH: usize = 40 << 20;
+    let router = Router::new().direct_tcpip(|_| Hasty(EACH));
+    let server = Server::ours_with(router, |config| config.server_id("Go")).await;
+    let conn = server.connect().await;
+    let forward = conn.forward(Forward::local(any_port(), ("192.0.2.1", 80))).await.unwrap();
+    let mut streams = Vec::new();
+    for turn in 0..4 {
+        streams.push(enter(&forward).await);
+        becomes_true("it is taken", || forward.counters().total == turn + 1).await;
+        soon("its channel is over", no_channel(&conn)).await;
+    }
+    // Two of them are too much.
+    becomes_true("enough are given up", || forward.counters().failed >= 1).await;
+    let mut whole = 0;
+    for mut stream in streams {
+        let mut heard = Vec::new();
+        whole += usize::from(soon("its end", stream.read_to_end(&mut heard)).await.is_ok());
+        assert!(heard.len() <= EACH);
+    }
+    assert!((1..4).contains(&whole), "{whole} of 4 were whole");
+    becomes_true("none is open", || forward.counters().open == 0).await;
+    soon("closing", conn.close()).await;
+}
+
+/// Waits until there is none.
+async fn no_channel(conn: &ractor_ssh::ConnectionRef) {
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    while !conn.info().await.unwrap().channels.is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 async fn hasty_client() {
@@ -181,7 +216,8 @@ async fn hasty_client() {
         originator_host: "127.0.0.1".to_owned(),
         originator_port: 1,
     };
-    let _channel = soon("a channel", conn.open_channel(request, ChannelOptions::new(), Hasty)).await.unwrap();
+    let _channel =
+        soon("a channel", conn.open_channel(request, ChannelOptions::new(), Hasty(MUCH))).await.unwrap();
     hears_all(&mut there.accept().await).await;
     soon("closing", conn.close()).await;
 }
