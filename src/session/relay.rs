@@ -40,7 +40,7 @@ use crate::{ChannelHandle, Role};
 
 /// What is read from a socket at a time: between these, more when much comes.
 const SMALL_READ: usize = 8 << 10;
-const LARGE_READ: usize = 64 << 10;
+const LARGE_READ: usize = 256 << 10;
 /// How long a socket may take nothing of a stream that is torn already, or when too much is left.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How many bytes of channels that are over may wait here for sockets that take nothing, of one connection. Its budget counts
