@@ -49,6 +49,11 @@ const MOST_LEFT: u64 = 64 << 20;
 /// Chunks in one write: of 32 KiB each they are more than a socket takes at a time.
 const SLICES: usize = 32;
 
+/// How much the system keeps unsent at most. Without it, a socket with megabytes in its buffers says only after many seconds
+/// that its slow reader has taken something, and a channel whose consumer takes nothing may have to make way.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const UNSENT: u32 = 256 << 10;
+
 /// Bytes that were passed on.
 #[derive(Debug, Default)]
 pub(crate) struct Passed {
@@ -86,10 +91,13 @@ pub(crate) trait Socket: Send + Sync {
 
     /// Has the peer see a failure, and no end of data, when this is dropped.
     fn reset_on_drop(&self);
+
+    /// Has it say that it can be written as soon as a little can.
+    fn small_steps(&self) {}
 }
 
 macro_rules! socket {
-    ($type:ty, |$socket:ident| $reset:expr) => {
+    ($type:ty, |$socket:ident| $reset:expr, $steps:expr) => {
         impl Socket for $type {
             async fn readable(&self) -> io::Result<()> {
                 self.ready(Interest::READABLE).await.map(drop)
@@ -115,16 +123,32 @@ macro_rules! socket {
                 let $socket = self;
                 $reset
             }
+
+            fn small_steps(&self) {
+                let $socket = self;
+                $steps
+            }
         }
     };
 }
 
-socket!(TcpStream, |socket| if let Err(error) = SockRef::from(socket).set_linger(Some(Duration::ZERO)) {
-    tracing::debug!(%error, "a connection cannot be reset; its peer sees an end");
-});
+socket!(
+    TcpStream,
+    |socket| if let Err(error) = SockRef::from(socket).set_linger(Some(Duration::ZERO)) {
+        tracing::debug!(%error, "a connection cannot be reset; its peer sees an end");
+    },
+    {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if let Err(error) = SockRef::from(socket).set_tcp_notsent_lowat(UNSENT) {
+            tracing::debug!(%error, "no TCP_NOTSENT_LOWAT");
+        }
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let _ = socket;
+    }
+);
 // There is no such thing: its peer sees an end, or ECONNRESET if we have left something unread.
 #[cfg(unix)]
-socket!(UnixStream, |_socket| {});
+socket!(UnixStream, |_socket| {}, {});
 
 /// What a relay needs of a channel.
 pub(super) struct Ends<A, R: Role> {
@@ -136,6 +160,7 @@ impl<A: Send + Sync, R: Role> Ends<A, R> {
     /// Passes bytes on until both directions have ended. `early` was read from the socket before.
     pub(super) async fn join(self, socket: &impl Socket, early: Bytes, passed: &Passed) -> Parted {
         let Self { inlet, outlet } = self;
+        socket.small_steps();
         let shared = Arc::clone(inlet.shared());
         let rest = Arc::clone(&shared);
         let channel = outlet.handle().clone();
