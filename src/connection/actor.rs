@@ -49,6 +49,7 @@ pub(crate) struct ConnectionArgs {
 
 /// Starts a connection actor. Must be called within a tokio runtime.
 pub(crate) async fn start(args: ConnectionArgs) -> Result<ActorRef<ConnectionMsg>, SpawnErr> {
+    args.gauges.meets(&args.facts.peer_version);
     let (actor, _) = Actor::spawn(None, ConnectionActor, args).await?;
     Ok(actor)
 }

@@ -27,6 +27,18 @@ pub(super) async fn connect(options: &TcpOptions, host: &str, port: u16) -> Resu
         .map_err(|attempts| DialError::Tcp { attempts })
 }
 
+/// As [`connect`] with options that change nothing, for the destination of a forwarded connection.
+pub(crate) async fn connect_plainly(host: &str, port: u16) -> io::Result<TcpStream> {
+    connect(&TcpOptions::new(), host, port).await.map_err(|error| match error {
+        DialError::Lookup { source, .. } => source,
+        DialError::Tcp { attempts } => attempts
+            .into_iter()
+            .next_back()
+            .map_or_else(|| io::ErrorKind::NotFound.into(), |(_, error)| error),
+        other => io::Error::other(other),
+    })
+}
+
 /// The system's order (RFC 6724), with the families alternating, beginning with that of the first (section 4).
 fn alternate(found: impl Iterator<Item = SocketAddr>) -> VecDeque<SocketAddr> {
     let (mut same, mut other) = (VecDeque::new(), VecDeque::new());

@@ -34,6 +34,7 @@ mod via;
 pub use command::ProxyCommand;
 pub(crate) use dialer::ByteStream;
 pub use error::{DialError, ProxyError};
+pub(crate) use eyeballs::connect_plainly;
 pub(crate) use pace::Paced;
 pub use proxy::Proxy;
 pub(crate) use proxy::authority;

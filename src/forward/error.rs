@@ -24,9 +24,6 @@ pub enum ForwardError {
     /// There is no connection, now or in time.
     #[error(transparent)]
     Connection(#[from] ConnectionError),
-    /// There was no connection to be had in time.
-    #[error("no connection for the forward: {0}")]
-    NoConnection(Arc<str>),
     /// The server does not listen for us.
     #[error("the server does not listen on {at}: {source}")]
     Refused {
@@ -44,14 +41,14 @@ impl ForwardError {
         match self {
             Self::Config(_) | Self::Listen { .. } => Origin::Local,
             Self::Connection(error) => OpenError::Connection(error.clone()).origin(),
-            Self::NoConnection(_) | Self::Refused { .. } => Origin::Remote,
+            Self::Refused { source, .. } => source.origin(),
         }
     }
 
     /// Whether trying again may help.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::Listen { .. } | Self::NoConnection(_))
+        matches!(self, Self::Listen { .. })
     }
 }
 
@@ -65,9 +62,6 @@ pub enum ForwardEnd {
     /// The connection is gone, and none will follow.
     #[error(transparent)]
     Connection(ConnectionError),
-    /// The server does not listen for us any more.
-    #[error(transparent)]
-    Refused(ForwardError),
     /// Its actor was killed, or has failed.
     #[error("the forward's actor ended: {0}")]
     Actor(Arc<str>),

@@ -8,6 +8,7 @@ use tokio::net::UnixStream;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::endpoint::{Endpoint, Originator};
+use crate::dial::connect_plainly;
 use crate::listen::Listen;
 #[cfg(unix)]
 use crate::listen::UnixSocket;
@@ -60,10 +61,7 @@ impl Local {
     pub(super) async fn connect(to: &Endpoint) -> io::Result<Self> {
         match to {
             Endpoint::Tcp { host, port } => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await?;
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%error, "no TCP_NODELAY");
-                }
+                let stream = connect_plainly(host, *port).await?;
                 Ok(Self::Tcp(stream, None))
             }
             #[cfg(unix)]

@@ -20,8 +20,10 @@
 //!
 //! # What is passed on
 //! Bytes, the end of each direction by itself (half-close), and failures: a reset becomes SSH_MSG_CHANNEL_CLOSE without
-//! EOF, and the reverse, so that nobody takes a torn stream for a whole one. Unix sockets know no reset; they are closed.
-//! OpenSSH's server tells of a reset destination by EOF and CLOSE, as of any other end.
+//! EOF, and a lost channel a reset, so that nobody takes a torn stream for a whole one. Unix sockets know no reset; they
+//! are closed. OpenSSH's server tells of a reset destination by EOF and CLOSE, as of any other end. The reverse, that CLOSE
+//! without EOF becomes a reset, holds between two ends of this crate (as their identification strings say) alone: from
+//! others it is an end like EOF, since some, as programs in Go, end every stream so.
 //!
 //! A connection whose channel is refused, or whose destination cannot be reached, is reset; a SOCKS client is told why, as
 //! far as the peer says (`connect failed`, RFC 4254 section 5.1, is all the protocol has; OpenSSH's text says more).

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::endpoint::Endpoint;
@@ -16,7 +16,7 @@ use super::listener::Local;
 use super::serve::{Common, ask, say_goodbye};
 use super::socks::{Answer, Version};
 use super::spec::{Kind, To};
-use super::state::{ForwardState, Present, Shared};
+use super::state::{ForwardState, Present, Shared, Stop};
 use super::work::{drain, note, over};
 use crate::RemoteListener;
 use crate::config::SlowConsumer;
@@ -30,6 +30,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long the end waits for the server to say that it does not listen any more.
 const CANCEL_LIMIT: Duration = Duration::from_secs(5);
+/// How long the end waits for connections that are on their way, if the server did not say that.
+const LATE_LIMIT: Duration = Duration::from_secs(1);
 
 /// A connection that was taken on the server, and its place among those there may be.
 type Taken = (ChannelStream, OwnedSemaphorePermit);
@@ -120,11 +122,8 @@ impl Remote {
                 tracing::debug!(%error, "a remote listener was not cancelled");
             }
         }
-        // What came in before the answer.
-        while let Ok(taken) = self.take.try_recv() {
-            connections.spawn(Arc::clone(&common).serve_remote(taken));
-        }
-        drain(&mut connections, &mut stops).await;
+        let Self { take, .. } = self;
+        see_off(take, &common, &mut connections, &mut stops).await;
         end
     }
 
@@ -164,6 +163,29 @@ impl Remote {
                 }
             }
         }
+    }
+}
+
+/// Sees the connections to their end, and those that came in before the server's answer and are still on their way here:
+/// until nobody can give any more.
+async fn see_off(
+    mut take: mpsc::Receiver<Taken>,
+    common: &Arc<Common>,
+    connections: &mut JoinSet<()>,
+    stops: &mut watch::Receiver<Stop>,
+) {
+    loop {
+        let taken = tokio::select! {
+            biased;
+            taken = take.recv() => taken,
+            () = drain(connections, stops) => {
+                tokio::time::timeout(LATE_LIMIT, take.recv()).await.ok().flatten()
+            }
+        };
+        match taken {
+            Some(taken) => connections.spawn(Arc::clone(common).serve_remote(taken)),
+            None => return drain(connections, stops).await,
+        };
     }
 }
 

@@ -1,6 +1,6 @@
 //! What can be seen of a connection without asking its actor.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -17,6 +17,9 @@ pub(crate) struct Gauges {
     opens_refused: AtomicU64,
     requests_refused: AtomicU64,
     stalled: AtomicU64,
+    /// See [`Self::peer_ends_with_eof`].
+    ends_with_eof: AtomicBool,
+    left_behind: AtomicU64,
 }
 
 impl Gauges {
@@ -31,6 +34,8 @@ impl Gauges {
             opens_refused: AtomicU64::new(0),
             requests_refused: AtomicU64::new(0),
             stalled: AtomicU64::new(0),
+            ends_with_eof: AtomicBool::new(false),
+            left_behind: AtomicU64::new(0),
         }
     }
 
@@ -60,6 +65,24 @@ impl Gauges {
     /// For how long no channel has carried anything.
     pub(crate) fn idle(&self) -> Duration {
         self.since(self.last_use.load(Ordering::Relaxed))
+    }
+
+    /// The peer has said who it is (RFC 4253 section 4.2).
+    pub(crate) fn meets(&self, peer_version: &str) {
+        let ours = peer_version.starts_with("SSH-2.0-ractor-ssh_");
+        self.ends_with_eof.store(ours, Ordering::Relaxed);
+    }
+
+    /// Whether the peer sends SSH_MSG_CHANNEL_EOF before it closes a channel whose end is no failure, as this crate
+    /// does. RFC 4254 section 5.3 does not ask for that, and others close without it: programs in Go, for one.
+    pub(crate) fn peer_ends_with_eof(&self) -> bool {
+        self.ends_with_eof.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of channels that are over, which their connection's budget counts no more and which wait for whoever takes
+    /// them. Of all relays together.
+    pub(crate) const fn left_behind(&self) -> &AtomicU64 {
+        &self.left_behind
     }
 
     /// There are so many channels, and were so many in all.

@@ -5,21 +5,17 @@ use tokio::net::TcpStream;
 
 use super::request::DirectTcpip;
 use crate::behaviour::ServerChannel;
+use crate::dial::connect_plainly;
 use crate::session::{Parted, Passed, Served, ServerStream, Socket};
 use crate::wire::codes::OpenFailureReason;
 use crate::wire::request::ExitStatus;
 
 /// Connects; whoever waits sets the limit.
 pub(super) async fn connect(open: &DirectTcpip) -> Result<TcpStream, OpenFailureReason> {
-    let connected = TcpStream::connect((open.host.as_str(), open.port)).await;
-    let stream = connected.map_err(|error| {
+    connect_plainly(&open.host, open.port).await.map_err(|error| {
         tracing::info!(host = open.host, port = open.port, %error, "a forwarded connection failed");
         OpenFailureReason::ConnectFailed
-    })?;
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "no TCP_NODELAY");
-    }
-    Ok(stream)
+    })
 }
 
 /// Connects to a Unix socket; whoever waits sets the limit.

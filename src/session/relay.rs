@@ -7,7 +7,8 @@
 //! | the socket's end of data (FIN) | SSH_MSG_CHANNEL_EOF; the other direction goes on |
 //! | SSH_MSG_CHANNEL_EOF | the socket's writing half is shut; the other direction goes on |
 //! | the socket fails (RST) | SSH_MSG_CHANNEL_CLOSE without EOF |
-//! | CLOSE without EOF, or the channel is lost | what came before is written, then the socket is reset |
+//! | CLOSE without EOF of a peer that sends EOF otherwise, or the channel is lost | what came before is written, then the socket is reset |
+//! | CLOSE without EOF of any other peer | as EOF: for many it is the usual end |
 //! | the socket takes nothing any more | what still comes is dropped; it may have said why, so its bytes go on |
 //!
 //! Nothing is copied on the way down: chunks go from the packets they came in to the socket, many in one write. They
@@ -40,10 +41,18 @@ use crate::{ChannelHandle, Role};
 /// What is read from a socket at a time: between these, more when much comes.
 const SMALL_READ: usize = 8 << 10;
 const LARGE_READ: usize = 256 << 10;
-/// How long a socket may take nothing of a stream that is torn already.
+/// How long a socket may take nothing of a stream that is torn already, or when too much is left.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How many bytes of channels that are over may wait here for sockets that take nothing, of one connection. Its budget counts
+/// them no more: without a bound, a peer could fill the memory with streams for a service that hangs.
+const MOST_LEFT: u64 = 64 << 20;
 /// Chunks in one write: of 32 KiB each they are more than a socket takes at a time.
 const SLICES: usize = 32;
+
+/// How much the system keeps unsent at most. Without it, a socket with megabytes in its buffers says only after many seconds
+/// that its slow reader has taken something, and a channel whose consumer takes nothing may have to make way.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const UNSENT: u32 = 256 << 10;
 
 /// Bytes that were passed on.
 #[derive(Debug, Default)]
@@ -82,10 +91,13 @@ pub(crate) trait Socket: Send + Sync {
 
     /// Has the peer see a failure, and no end of data, when this is dropped.
     fn reset_on_drop(&self);
+
+    /// Has it say that it can be written as soon as a little can.
+    fn small_steps(&self) {}
 }
 
 macro_rules! socket {
-    ($type:ty, |$socket:ident| $reset:expr) => {
+    ($type:ty, |$socket:ident| $reset:expr, $steps:expr) => {
         impl Socket for $type {
             async fn readable(&self) -> io::Result<()> {
                 self.ready(Interest::READABLE).await.map(drop)
@@ -111,16 +123,32 @@ macro_rules! socket {
                 let $socket = self;
                 $reset
             }
+
+            fn small_steps(&self) {
+                let $socket = self;
+                $steps
+            }
         }
     };
 }
 
-socket!(TcpStream, |socket| if let Err(error) = SockRef::from(socket).set_linger(Some(Duration::ZERO)) {
-    tracing::debug!(%error, "a connection cannot be reset; its peer sees an end");
-});
+socket!(
+    TcpStream,
+    |socket| if let Err(error) = SockRef::from(socket).set_linger(Some(Duration::ZERO)) {
+        tracing::debug!(%error, "a connection cannot be reset; its peer sees an end");
+    },
+    {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if let Err(error) = SockRef::from(socket).set_tcp_notsent_lowat(UNSENT) {
+            tracing::debug!(%error, "no TCP_NOTSENT_LOWAT");
+        }
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let _ = socket;
+    }
+);
 // There is no such thing: its peer sees an end, or ECONNRESET if we have left something unread.
 #[cfg(unix)]
-socket!(UnixStream, |_socket| {});
+socket!(UnixStream, |_socket| {}, {});
 
 /// What a relay needs of a channel.
 pub(super) struct Ends<A, R: Role> {
@@ -132,12 +160,15 @@ impl<A: Send + Sync, R: Role> Ends<A, R> {
     /// Passes bytes on until both directions have ended. `early` was read from the socket before.
     pub(super) async fn join(self, socket: &impl Socket, early: Bytes, passed: &Passed) -> Parted {
         let Self { inlet, outlet } = self;
+        socket.small_steps();
         let shared = Arc::clone(inlet.shared());
         let rest = Arc::clone(&shared);
         let channel = outlet.handle().clone();
+        let port = Arc::clone(channel.port());
+        let says_eof = port.gauges().peer_ends_with_eof();
         // Before the outlet, which would say eof.
         let mut tear = Tear { channel: channel.clone(), socket, armed: true };
-        let mut down = pin!(pass_down(inlet, socket, passed));
+        let mut down = pin!(pass_down(inlet, socket, passed, says_eof));
         let mut up = pin!(async {
             tokio::select! {
                 biased;
@@ -158,7 +189,7 @@ impl<A: Send + Sync, R: Role> Ends<A, R> {
                         tokio::select! {
                             biased;
                             ended = &mut down => ended,
-                            () = over(Arc::clone(&rest)) => last_bytes(&rest, down).await,
+                            () = over(Arc::clone(&rest)) => last_bytes(&rest, down, says_eof, port.gauges().left_behind()).await,
                         }
                     };
                     (down.await.err(), None)
@@ -194,27 +225,50 @@ impl<S: Socket, R: Role> Drop for Tear<'_, S, R> {
     }
 }
 
-/// The channel is over: what is left of the way down. After its eof all of it goes, however long that takes. Otherwise
-/// the stream is torn already: if the channel was ended on this side, what the socket takes at once is all that goes; if the
-/// peer or the connection ended it, the socket must go on taking something.
+/// The channel is over: what is left of the way down. If it is whole, all of it goes, however long that takes, as long as
+/// not too much is left of this connection's relays together. Otherwise the stream is torn already: if the channel was ended
+/// on this side, what the socket takes at once is all that goes; if the peer or the connection ended it, the socket must go
+/// on taking something.
 async fn last_bytes<A>(
     shared: &Shared<A>,
     mut down: Pin<&mut impl Future<Output = io::Result<()>>>,
+    says_eof: bool,
+    left_behind: &AtomicU64,
 ) -> io::Result<()> {
-    if shared.has_eof() {
-        return down.await;
-    }
-    if shared.was_ended_here() {
+    let whole = shared.is_whole(says_eof);
+    if !whole && shared.was_ended_here() {
         return down.now_or_never().unwrap_or_else(|| Err(torn("the channel was ended")));
     }
+    let mut left = Left { of: left_behind, bytes: 0 };
     loop {
+        left.is(shared.unread());
         let before = shared.consumed();
         if let Ok(ended) = tokio::time::timeout(PATIENCE, &mut down).await {
             return ended;
         }
-        if shared.consumed() == before {
+        let may_wait = whole && left_behind.load(Ordering::Relaxed) <= MOST_LEFT;
+        if shared.consumed() == before && !may_wait {
             return Err(torn("the socket does not take what came before the end of the channel"));
         }
+    }
+}
+
+/// What one relay has left of a channel that is over: its part of all that is left behind.
+struct Left<'a> {
+    of: &'a AtomicU64,
+    bytes: u64,
+}
+
+impl Left<'_> {
+    fn is(&mut self, bytes: u64) {
+        self.of.fetch_add(bytes, Ordering::Relaxed);
+        self.of.fetch_sub(std::mem::replace(&mut self.bytes, bytes), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Left<'_> {
+    fn drop(&mut self) {
+        self.is(0);
     }
 }
 
@@ -227,7 +281,12 @@ async fn over<A>(shared: Arc<Shared<A>>) {
 }
 
 /// From the channel to the socket, eof included. Fails if the channel was cut off.
-async fn pass_down<A>(mut inlet: Inlet<A>, socket: &impl Socket, passed: &Passed) -> io::Result<()> {
+async fn pass_down<A>(
+    mut inlet: Inlet<A>,
+    socket: &impl Socket,
+    passed: &Passed,
+    says_eof: bool,
+) -> io::Result<()> {
     while poll_fn(|cx| inlet.poll_ahead(cx)).await? {
         let mut slices = [IoSlice::new(&[]); SLICES];
         let count = inlet.slices(&mut slices);
@@ -249,7 +308,7 @@ async fn pass_down<A>(mut inlet: Inlet<A>, socket: &impl Socket, passed: &Passed
         }
         consume_budget().await;
     }
-    if !inlet.shared().has_eof() {
+    if !inlet.shared().is_whole(says_eof) {
         return Err(torn("the peer closed the channel without eof"));
     }
     if let Err(error) = socket.shut() {

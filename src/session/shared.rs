@@ -66,6 +66,8 @@ struct State<A> {
 #[derive(Debug)]
 pub(super) struct Shared<A = ChannelRef<Process>> {
     state: Mutex<State<A>>,
+    /// Bytes that have come.
+    pushed: AtomicU64,
     /// Bytes that readers have consumed.
     consumed: AtomicU64,
 }
@@ -108,7 +110,7 @@ impl<A> Shared<A> {
             cancelled: false,
             waiter: None,
         });
-        Arc::new(Self { state, consumed: AtomicU64::new(0) })
+        Arc::new(Self { state, pushed: AtomicU64::new(0), consumed: AtomicU64::new(0) })
     }
 
     /// The channel is open. False when nobody wants it any more.
@@ -124,6 +126,7 @@ impl<A> Shared<A> {
     }
 
     pub(super) fn push(&self, which: Which, chunk: Chunk) {
+        self.pushed.fetch_add(chunk.data.len() as u64, Ordering::Relaxed);
         let mut state = self.lock();
         let (own, other) = state.pair(which);
         let consumed = own.lane.push(chunk, other.lane.was_read);
@@ -166,6 +169,11 @@ impl<A> Shared<A> {
     /// How many bytes readers have consumed in all.
     pub(super) fn consumed(&self) -> u64 {
         self.consumed.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes have come and were not consumed, if all streams have readers.
+    pub(super) fn unread(&self) -> u64 {
+        self.pushed.load(Ordering::Relaxed).saturating_sub(self.consumed())
     }
 
     /// Something failed that ends the command. Only the first failure counts.
@@ -213,9 +221,11 @@ impl<A> Shared<A> {
         answer
     }
 
-    /// Whether the peer has said that nothing more comes (SSH_MSG_CHANNEL_EOF), and not only closed the channel.
-    pub(super) fn has_eof(&self) -> bool {
-        self.lock().eof
+    /// Whether what came is all there was: the peer has said so (SSH_MSG_CHANNEL_EOF), or it has closed the channel and
+    /// is one that does not say so first.
+    pub(super) fn is_whole(&self, says_eof: bool) -> bool {
+        let state = self.lock();
+        state.eof || (!says_eof && matches!(state.end, Some(CloseReason::Peer)))
     }
 
     /// The channel was ended on this side: nobody waits for what had arrived.

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use ractor_ssh::Router;
+use ractor_ssh::config::ChannelOptions;
 use ractor_ssh::forward::{Endpoint, Forward, ForwardEnd, ForwardError};
+use ractor_ssh::wire::open::OpenRequest;
+use ractor_ssh::{Client, Router};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -19,6 +21,9 @@ pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![
         peer_test("faults::what_cannot_be_listened_on_is_named", [], listen),
         peer_test("faults::a_reset_destination_of_our_daemon_is_a_reset_here", [], reset_there),
+        peer_test("faults::a_close_without_eof_of_a_foreign_server_loses_nothing", [], hasty_server),
+        peer_test("faults::a_close_without_eof_of_a_foreign_client_loses_nothing", [], hasty_client),
+        peer_test("faults::what_is_left_of_ended_channels_for_clients_that_hang_is_bounded", [], left_behind),
         peer_test("faults::a_server_that_is_killed_resets_what_was_under_way", [Peer::OpenSshServer], killed),
         peer_test("faults::a_destination_that_does_not_answer_is_given_up_in_time", [], slow),
     ];
@@ -96,6 +101,127 @@ async fn reset_there() {
     soon("closing", conn.close()).await;
 }
 
+/// Sends this much and closes, without eof, as programs in Go do.
+struct Hasty(usize);
+
+const MUCH: usize = 8 << 20;
+
+impl Hasty {
+    fn run<R: ractor_ssh::Role>(&self, channel: &ractor_ssh::ChannelHandle<R>) {
+        let (channel, much) = (channel.clone(), self.0);
+        tokio::spawn(async move {
+            channel.send(bytes::piece(1, 0, much)).await.unwrap();
+            let _ = channel.flush().await;
+            channel.close();
+        });
+    }
+}
+
+impl ractor_ssh::ServerChannel for Hasty {
+    type Msg = ();
+
+    async fn init(
+        &mut self,
+        ctx: &mut ractor_ssh::ChannelContext<Self, ractor_ssh::ServerSide>,
+    ) -> Result<(), ractor_ssh::BoxError> {
+        self.run(&ctx.handle());
+        Ok(())
+    }
+
+    async fn handle_ssh_msg(
+        &mut self,
+        _msg: ractor_ssh::ChannelMsg,
+        _ctx: &mut ractor_ssh::ChannelContext<Self, ractor_ssh::ServerSide>,
+    ) -> Result<ractor_ssh::Next, ractor_ssh::BoxError> {
+        Ok(ractor_ssh::Next::Continue)
+    }
+}
+
+impl ractor_ssh::ClientChannel for Hasty {
+    type Msg = ();
+
+    async fn init(&mut self, ctx: &mut ractor_ssh::ChannelContext<Self>) -> Result<(), ractor_ssh::BoxError> {
+        self.run(&ctx.handle());
+        Ok(())
+    }
+
+    async fn handle_ssh_msg(
+        &mut self,
+        _msg: ractor_ssh::ChannelMsg,
+        _ctx: &mut ractor_ssh::ChannelContext<Self>,
+    ) -> Result<ractor_ssh::Next, ractor_ssh::BoxError> {
+        Ok(ractor_ssh::Next::Continue)
+    }
+}
+
+/// Reads late, and to a clean end.
+async fn hears_all(stream: &mut TcpStream) {
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut heard = Vec::new();
+    soon("everything", stream.read_to_end(&mut heard)).await.unwrap();
+    assert!(heard == bytes::piece(1, 0, MUCH), "{} bytes of {MUCH}", heard.len());
+}
+
+async fn hasty_server() {
+    let router = Router::new().direct_tcpip(|_| Hasty(MUCH));
+    let server = Server::ours_with(router, |config| config.server_id("Go")).await;
+    let conn = server.connect().await;
+    let forward = conn.forward(Forward::local(any_port(), ("192.0.2.1", 80))).await.unwrap();
+    hears_all(&mut enter(&forward).await).await;
+    becomes_true("it has ended", || forward.counters().open == 0).await;
+    assert_eq!((forward.counters().refused, forward.counters().failed), (0, 0));
+    soon("closing", conn.close()).await;
+}
+
+async fn left_behind() {
+    const EACH: usize = 40 << 20;
+    let router = Router::new().direct_tcpip(|_| Hasty(EACH));
+    let server = Server::ours_with(router, |config| config.server_id("Go")).await;
+    let conn = server.connect().await;
+    let forward = conn.forward(Forward::local(any_port(), ("192.0.2.1", 80))).await.unwrap();
+    let mut streams = Vec::new();
+    for turn in 0..4 {
+        streams.push(enter(&forward).await);
+        becomes_true("it is taken", || forward.counters().total == turn + 1).await;
+        soon("its channel is over", no_channel(&conn)).await;
+    }
+    // Two of them are too much.
+    becomes_true("enough are given up", || forward.counters().failed >= 1).await;
+    let mut whole = 0;
+    for mut stream in streams {
+        let mut heard = Vec::new();
+        whole += usize::from(soon("its end", stream.read_to_end(&mut heard)).await.is_ok());
+        assert!(heard.len() <= EACH);
+    }
+    assert!((1..4).contains(&whole), "{whole} of 4 were whole");
+    becomes_true("none is open", || forward.counters().open == 0).await;
+    soon("closing", conn.close()).await;
+}
+
+/// Waits until there is none.
+async fn no_channel(conn: &ractor_ssh::ConnectionRef) {
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    while !conn.info().await.unwrap().channels.is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn hasty_client() {
+    let server = Server::start(Which::Ours).await;
+    let conn = soon("connecting", Client::new(server.config().client_id("Go")).connect()).await.unwrap();
+    let there = Destination::new().await;
+    let request = OpenRequest::DirectTcpip {
+        host: "127.0.0.1".to_owned(),
+        port: there.addr.port(),
+        originator_host: "127.0.0.1".to_owned(),
+        originator_port: 1,
+    };
+    let _channel =
+        soon("a channel", conn.open_channel(request, ChannelOptions::new(), Hasty(MUCH))).await.unwrap();
+    hears_all(&mut there.accept().await).await;
+    soon("closing", conn.close()).await;
+}
+
 async fn reset_here(which: Which) {
     let server = Server::start(which).await;
     let conn = server.connect().await;
@@ -148,7 +274,7 @@ async fn slow() {
     let router = Router::new().direct_tcpip_async(|_| std::future::pending::<Result<Never, _>>());
     let server = Server::ours(router).await;
     let conn = server.connect().await;
-    let options = ractor_ssh::config::ChannelOptions::new().open_timeout(Duration::from_millis(300));
+    let options = ChannelOptions::new().open_timeout(Duration::from_millis(300));
     let spec = Forward::local(any_port(), ("192.0.2.1", 80)).options(options);
     let forward = conn.forward(spec).await.unwrap();
     is_turned_away(&forward).await;

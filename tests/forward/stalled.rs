@@ -22,6 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ];
     trials.extend(both("stalled::a_download_that_nobody_reads_makes_way_for_its_siblings", beside));
     trials.extend(both("stalled::a_slow_download_is_only_slow", slow));
+    trials.extend(both("stalled::a_very_slow_download_is_only_slow", very_slow));
     trials
 }
 
@@ -112,6 +113,15 @@ async fn uploading(
 
 /// One that reads all the time, if slowly, is not taken for one that is stalled.
 async fn slow(which: Which) {
+    reads_slowly(which, 256 << 10, Duration::from_secs(9)).await;
+}
+
+/// What the system's buffers hold would last for 30 s and more.
+async fn very_slow(which: Which) {
+    reads_slowly(which, 1000, Duration::from_secs(12)).await;
+}
+
+async fn reads_slowly(which: Which, at_once: usize, time: Duration) {
     let server = Server::start(which).await;
     let conn = server.connect().await;
     let slow = conn.forward(Forward::local(any_port(), endless().await)).await.unwrap();
@@ -119,12 +129,12 @@ async fn slow(which: Which) {
     let mut stream = enter(&slow).await;
     let mut active = enter(&talk).await;
     let began = Instant::now();
-    let mut buffer = vec![0; 256 << 10];
+    let mut buffer = vec![0; at_once];
     let mut paused = 0;
-    while began.elapsed() < Duration::from_secs(9) || paused == 0 {
+    while began.elapsed() < time || paused == 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
         soon("some bytes", tokio::io::AsyncReadExt::read(&mut stream, &mut buffer)).await.unwrap();
-        paused = conn.info().await.unwrap().counters.stalled.max(u64::from(began.elapsed().as_secs() >= 9));
+        paused = conn.info().await.unwrap().counters.stalled.max(u64::from(began.elapsed() >= time));
     }
     assert_eq!(slow.counters().failed, 0);
     drop(stream);

@@ -76,6 +76,8 @@ impl Router {
     /// Connects `direct-tcpip` channels to where they want to go, if `policy` says yes, and passes bytes on in both
     /// directions: each end's eof is passed on by itself, and a reader that is slow holds its writer up.
     ///
+    /// Several addresses of a name are tried side by side (RFC 8305).
+    ///
     /// The connection is made beside the SSH connection and stalls nothing; it has the open timeout (30 s by
     /// default). If it fails, the open is refused with SSH_OPEN_CONNECT_FAILED.
     ///
