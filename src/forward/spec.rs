@@ -10,15 +10,12 @@ use futures::future::BoxFuture;
 use super::endpoint::Endpoint;
 use crate::config::{ChannelOptions, SlowConsumer};
 use crate::error::ConfigError;
-use crate::session::ChannelStream;
+use crate::session::{ChannelStream, SIBLINGS_WAIT};
 
 /// How many connections a forward has at a time, if nothing else is said: fewer than a connection has channels
 /// (4,096, [`Limits::max_channels`](crate::config::Limits::max_channels)), so that one forward leaves room for others,
 /// and about what a process may have open files at all on many systems.
 const MAX_CONNECTIONS: usize = 1024;
-
-/// How long a connection may take nothing when its siblings wait for it.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What becomes of connections that come while a managed connection is down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +101,7 @@ impl Forward {
     fn new(kind: Kind) -> Self {
         Self {
             kind,
-            options: ChannelOptions::new().slow_consumer(SlowConsumer::Yield(PATIENCE)),
+            options: ChannelOptions::new().slow_consumer(SlowConsumer::Yield(SIBLINGS_WAIT)),
             max_connections: MAX_CONNECTIONS,
             while_down: WhileDown::Wait(Duration::from_secs(30)),
             handshake_limit: Duration::from_secs(10),

@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 use super::request::DirectTcpip;
 use crate::behaviour::ServerChannel;
 use crate::dial::connect_plainly;
-use crate::session::{Parted, Passed, Served, ServerStream, Socket};
+use crate::session::{Parted, Passed, SIBLINGS_WAIT, Served, ServerStream, Socket};
 use crate::wire::codes::OpenFailureReason;
 use crate::wire::request::ExitStatus;
 
@@ -37,6 +37,8 @@ pub(super) fn is_plain(path: &str) -> bool {
 pub(super) fn relay(socket: impl Socket + 'static, keep: impl Send + 'static) -> impl ServerChannel {
     Served::new(move |channel: ServerStream| async move {
         let _keep = keep;
+        // Unless the daemon's channel options say another time.
+        channel.channel().yields_after(SIBLINGS_WAIT);
         match channel.join(&socket, Bytes::new(), &Passed::default()).await {
             Parted::Ended => tracing::debug!("a forwarded connection ended"),
             Parted::ChannelCut(error) | Parted::SocketFailed(error) => {

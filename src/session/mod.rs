@@ -44,7 +44,7 @@ pub use outlet::ChildStdin;
 pub use output::Output;
 pub use pipe::{ChildStderr, ChildStdout};
 pub use records::{RecordCodec, RecordLength};
-pub(crate) use relay::{Parted, Passed, Socket};
+pub(crate) use relay::{Parted, Passed, SIBLINGS_WAIT, Socket};
 #[cfg(feature = "server")]
 pub(crate) use served::Served;
 #[cfg(feature = "server")]

@@ -46,6 +46,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How many bytes of channels that are over may wait here for sockets that take nothing, of one connection. Its budget counts
 /// them no more: without a bound, a peer could fill the memory with streams for a service that hangs.
 const MOST_LEFT: u64 = 64 << 20;
+/// How long a forwarded connection may take nothing when its siblings wait for it, if nothing else is said.
+pub(crate) const SIBLINGS_WAIT: Duration = Duration::from_secs(5);
 /// Chunks in one write: of 32 KiB each they are more than a socket takes at a time.
 const SLICES: usize = 32;
 

@@ -18,7 +18,8 @@ use crate::kit::{Peer, peer_test};
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![
         peer_test("stalled::an_upload_that_nobody_reads_holds_nobody_up", [Peer::OpenSshServer], upload),
-        peer_test("stalled::a_daemon_can_have_uploads_that_nobody_reads_make_way", [], upload_to_ours),
+        peer_test("stalled::uploads_to_a_daemon_that_nobody_reads_make_way", [], upload_to_ours),
+        peer_test("stalled::a_daemon_can_say_when_uploads_make_way", [], upload_to_ours_soon),
     ];
     trials.extend(both("stalled::a_download_that_nobody_reads_makes_way_for_its_siblings", beside));
     trials.extend(both("stalled::a_slow_download_is_only_slow", slow));
@@ -76,6 +77,21 @@ async fn upload() {
 
 /// A daemon's budgets are its own: by default it stops reading for its stall timeout.
 async fn upload_to_ours() {
+    let server = Server::ours(Router::new().forward_tcpip(|_| true)).await;
+    let (conn, stalled, mut active, _destination) = uploading(server).await;
+    let mut longest = Duration::ZERO;
+    let began = Instant::now();
+    while stalled.counters().failed == 0 {
+        assert!(began.elapsed() < Duration::from_secs(30), "it is not ended");
+        let before = Instant::now();
+        echoes(&mut active).await;
+        longest = longest.max(before.elapsed());
+    }
+    assert!(longest < Duration::from_secs(7), "the sibling was held up for {longest:?}");
+    soon("closing", conn.close()).await;
+}
+
+async fn upload_to_ours_soon() {
     let patience = SlowConsumer::Yield(Duration::from_millis(500));
     let options = ChannelOptions::new().slow_consumer(patience);
     let router = Router::new().forward_tcpip(|_| true);

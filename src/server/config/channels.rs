@@ -43,7 +43,9 @@ impl DaemonConfig {
         self
     }
 
-    /// Sets how channels are run. Isolation and the open timeout mean nothing on a server.
+    /// Sets how channels are run. Isolation and the open timeout mean nothing on a server. Forwarded connections make
+    /// way for their siblings after 5 s as by [`SlowConsumer::Yield`](crate::config::SlowConsumer::Yield), unless that policy
+    /// is set here with another time.
     #[must_use]
     pub const fn channel_options(mut self, options: ChannelOptions) -> Self {
         self.channel_options = options;
