@@ -21,6 +21,9 @@ use crate::transport::russh_common::Taps;
 const LOOK: Duration = Duration::from_millis(2);
 /// Nothing received for so long while output is held back: the peer has nothing to send.
 const QUIET: Duration = Duration::from_millis(50);
+/// And has been looked at so often meanwhile, with nothing received in between: in a process that gets no time, nothing
+/// is received either.
+const QUIET_LOOKS: u32 = 20;
 /// Output is not held back for longer than this.
 const MAX_HOLD: Duration = Duration::from_secs(10);
 /// No KEXINIT is smaller.
@@ -87,7 +90,12 @@ impl Rekey {
     /// Whether so little arrives that what is under way cannot be too much.
     async fn is_slow(&self) -> bool {
         let before = self.stats.bytes_in();
-        tokio::time::sleep(RATE).await;
+        let start = Instant::now();
+        let mut looks = 0;
+        while start.elapsed() < RATE || looks < QUIET_LOOKS {
+            tokio::time::sleep(LOOK).await;
+            looks += 1;
+        }
         let per_second = (self.stats.bytes_in() - before) * 10;
         per_second < self.window / 2
     }
@@ -96,13 +104,17 @@ impl Rekey {
     async fn run_dry(&self) -> bool {
         let (_, granted_before) = self.taps.credit();
         let start = Instant::now();
+        let (mut seen, mut looks) = (self.stats.bytes_in(), 0_u32);
         loop {
             if self.budget.shut_since().is_some() {
                 return false;
             }
+            let now = self.stats.bytes_in();
+            looks = if now == seen { looks.saturating_add(1) } else { 0 };
+            seen = now;
             let (credit, granted) = self.taps.credit();
             let left = credit.saturating_sub(granted - granted_before);
-            let quiet = self.stats.last_inbound().max(start).elapsed() >= QUIET;
+            let quiet = looks >= QUIET_LOOKS && self.stats.last_inbound().max(start).elapsed() >= QUIET;
             if left <= self.window || quiet || start.elapsed() >= MAX_HOLD {
                 return true;
             }
