@@ -251,6 +251,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Pump<IO> {
             return Poll::Ready(Ok(data.len()));
         }
         taken += this.write.keep(data.get(taken..).unwrap_or_default());
+        if taken < data.len() {
+            this.control.let_go_now();
+        }
         // The socket is full, or held: this starts the stall timer, unless held.
         let _ = this.drive();
         this.check_alive()?;
@@ -262,6 +265,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Pump<IO> {
         let this = self.get_mut();
         this.check_alive()?;
         this.write.want_flush();
+        this.control.let_go_now();
         let _ = this.drive();
         Poll::Ready(Ok(()))
     }

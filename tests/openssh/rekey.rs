@@ -1,12 +1,20 @@
 //! Key re-exchange under load (RFC 4253 section 9), by either side.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use ractor_ssh::config::RekeyLimit;
+use ractor_ssh::config::{ChannelOptions, RekeyLimit};
+use ractor_ssh::session::ChannelStream;
+use ractor_ssh::wire::open::OpenRequest;
 use ractor_ssh::{Client, ConnectionRef};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
-use crate::common::{Echo, becomes_true, config, connect, counters, soon};
+use crate::common::{Echo, SOON, becomes_true, config, connect, counters, soon};
 use crate::kit::{Peer, Sshd, peer_test};
 use crate::transfer::load;
 
@@ -18,6 +26,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("rekey::the_server_may_rekey_every_64_kib_under_two_way_load", SERVER, by_the_server),
         peer_test("rekey::ours_every_64_kib_survives_8_downloads_and_8_uploads", SERVER, || ours(64 << 10)),
         peer_test("rekey::ours_every_1_mib_survives_8_downloads_and_8_uploads", SERVER, || ours(1 << 20)),
+        peer_test("rekey::three_hundred_downloads_survive_ours_and_lose_no_byte", SERVER, hundreds),
         peer_test("rekey::on_request_completes_under_load", SERVER, on_request_under_load),
         peer_test("rekey::on_request_completes_on_an_idle_connection", SERVER, on_request_idle),
         peer_test("rekey::by_time_happens_on_an_idle_connection", SERVER, by_time),
@@ -36,10 +45,91 @@ async fn ours(bytes: u64) {
     let sshd = Sshd::builder().max_sessions(20).start().unwrap();
     let limit = RekeyLimit::new(bytes, Duration::from_secs(3600));
     let conn = Client::new(config(&sshd).rekey(limit)).connect().await.unwrap();
-    load(&conn, &sshd, 8, 16 * MIB).await;
+    load(&conn, &sshd, 8, 32 * MIB).await;
     let rekeys = counters(&conn).await.rekeys;
     assert!(rekeys >= 2, "only {rekeys} exchanges");
     Echo::start(&conn).await.round().await;
+}
+
+/// All these windows together are far more than russh keeps.
+async fn hundreds() {
+    const DOWNLOADS: usize = 300;
+    const EXCHANGES: u64 = 4;
+    let sshd = Sshd::builder().start().unwrap();
+    let source = source().await;
+    // Exchanges begin by themselves, too, while channels are being opened.
+    let conn = Client::new(config(&sshd).rekey(RekeyLimit::new(256 * MIB, Duration::from_secs(3600))));
+    let conn = conn.connect().await.unwrap();
+    let counts: Vec<Arc<AtomicU64>> = (0..DOWNLOADS).map(|_| Arc::default()).collect();
+    let mut readers = JoinSet::new();
+    for count in &counts {
+        let request = OpenRequest::DirectTcpip {
+            host: source.ip().to_string(),
+            port: source.port(),
+            originator_host: "127.0.0.1".into(),
+            originator_port: 1,
+        };
+        let stream = conn.open_stream(request, ChannelOptions::new()).await.unwrap();
+        readers.spawn(read_on(stream, Arc::clone(count)));
+    }
+    let seen = || counts.iter().map(|count| count.load(Ordering::Relaxed)).collect::<Vec<_>>();
+    for _ in 0..EXCHANGES {
+        let before = seen();
+        becomes_true("all downloads go on", || async {
+            seen().iter().zip(&before).all(|(now, then)| now > then)
+        })
+        .await;
+        tokio::time::timeout(4 * SOON, conn.rekey()).await.expect("an exchange in time").unwrap();
+    }
+    let before = seen();
+    becomes_true("all downloads go on", || async {
+        seen().iter().zip(&before).all(|(now, then)| now > then)
+    })
+    .await;
+    assert!(readers.try_join_next().is_none(), "a download has ended");
+    assert!(counters(&conn).await.rekeys > EXCHANGES);
+}
+
+/// What every download is made of, over and over.
+const BLOCK: [u8; 251] = {
+    let mut block = [0; 251];
+    let mut at = 0;
+    while at < block.len() {
+        #[expect(clippy::cast_possible_truncation, reason = "below 251")]
+        let byte = at as u8;
+        block[at] = byte;
+        at += 1;
+    }
+    block
+};
+
+/// Sends whoever connects [`BLOCK`]s without end.
+async fn source() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let much = BLOCK.repeat(512);
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let much = much.clone();
+            tokio::spawn(async move { while stream.write_all(&much).await.is_ok() {} });
+        }
+    });
+    addr
+}
+
+/// Reads [`BLOCK`]s until the stream ends.
+async fn read_on(mut stream: ChannelStream, count: Arc<AtomicU64>) {
+    let much = BLOCK.repeat(512);
+    let mut at = 0;
+    while let Ok(Some(chunk)) = stream.chunk().await {
+        assert!(
+            much[at..].starts_with(&chunk),
+            "other bytes after {} of them",
+            count.load(Ordering::Relaxed)
+        );
+        at = (at + chunk.len()) % BLOCK.len();
+        count.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+    }
 }
 
 async fn on_request_under_load() {

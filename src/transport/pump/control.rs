@@ -14,6 +14,7 @@ use tokio::time::Instant;
 pub(in crate::transport) struct PumpControl {
     aborted: AtomicBool,
     held: AtomicBool,
+    let_go: AtomicBool,
     paused: AtomicBool,
     reader: AtomicWaker,
     writer: AtomicWaker,
@@ -35,6 +36,18 @@ impl PumpControl {
         let was_held = self.held.swap(held, Ordering::AcqRel);
         if was_held && !held {
             self.wake_both();
+        }
+    }
+
+    /// Takes the write hold off with the next flush: what is written before that leaves together with what was held.
+    pub(in crate::transport) fn let_go_at_flush(&self) {
+        self.let_go.store(true, Ordering::Release);
+    }
+
+    /// Takes the hold off if that was put off until now.
+    pub(super) fn let_go_now(&self) {
+        if self.let_go.swap(false, Ordering::AcqRel) {
+            self.set_hold(false);
         }
     }
 

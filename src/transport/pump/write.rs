@@ -2,7 +2,7 @@
 //! watch it. Must not know of the hold or of the read side.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -137,8 +137,10 @@ impl WriteSide {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         while !self.buffer.is_empty() {
-            let (front, _) = self.buffer.as_slices();
-            let written = ready!(Pin::new(&mut *io).poll_write(cx, front))?;
+            let (front, back) = self.buffer.as_slices();
+            // In one call: what was held together is to be sent together.
+            let both = [IoSlice::new(front), IoSlice::new(back)];
+            let written = ready!(Pin::new(&mut *io).poll_write_vectored(cx, &both))?;
             self.wrote(written)?;
             self.buffer.drain(..written.min(self.buffer.len()));
             self.stats.buffer_holds(self.buffer.len());

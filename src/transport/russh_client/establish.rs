@@ -82,6 +82,7 @@ where
         taps: Taps::new(early, args.limits.window),
         found: Mutex::new(Found::default()),
         exchanges: watch::Sender::new(0),
+        drain: Arc::default(),
         deciding: watch::Sender::new(false),
         given_up: CancellationToken::new(),
         ending: Ending::new(args.events),

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::convert;
 use super::link::{Barrier, RusshLink};
+use super::rekey::Drain;
 use crate::error::ConnectionError;
 use crate::host_key::{Accepted, HostKeyError, Prepared, PresentedKey};
 use crate::observe::Algorithms;
@@ -49,6 +50,7 @@ pub(super) struct Shared {
     pub(super) found: Mutex<Found>,
     /// How many key exchanges are done.
     pub(super) exchanges: watch::Sender<u64>,
+    pub(super) drain: Arc<Drain>,
     /// Whether a host key decision is under way: its time is not the key exchange's.
     pub(super) deciding: watch::Sender<bool>,
     /// Nobody waits for the connection any more: a host key decision need not be waited for either. It runs within
@@ -267,9 +269,9 @@ impl Handler for ClientHandler {
         Ok(())
     }
 
-    async fn data(&mut self, channel: ChannelId, data: &[u8], _session: &mut Session) -> Result<(), Fault> {
+    async fn data(&mut self, channel: ChannelId, data: &[u8], session: &mut Session) -> Result<(), Fault> {
         self.shared.taps.data(channel, DataType::Normal, data);
-        Ok(())
+        Ok(self.shared.drain.look(&self.shared.taps, session)?)
     }
 
     async fn extended_data(
@@ -277,10 +279,10 @@ impl Handler for ClientHandler {
         channel: ChannelId,
         code: u32,
         data: &[u8],
-        _session: &mut Session,
+        session: &mut Session,
     ) -> Result<(), Fault> {
         self.shared.taps.data(channel, DataType::from_extended_code(code), data);
-        Ok(())
+        Ok(self.shared.drain.look(&self.shared.taps, session)?)
     }
 
     async fn channel_eof(&mut self, channel: ChannelId, _session: &mut Session) -> Result<(), Fault> {

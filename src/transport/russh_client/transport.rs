@@ -38,6 +38,8 @@ impl Transport for RusshTransport {
         let credit = Arc::clone(&self.credit);
         let barrier = Arc::clone(&self.barrier);
         async move {
+            shared.drain.over().await;
+            let _expected = shared.taps.expect();
             let opened = match request {
                 OpenRequest::Session => handle.channel_open_session().await,
                 OpenRequest::DirectTcpip { host, port, originator_host, originator_port } => {
@@ -119,6 +121,7 @@ impl Transport for RusshTransport {
         let exchange = rekey::rekey(rekey::Rekey {
             handle: Arc::clone(&self.handle),
             taps: Arc::clone(&self.shared.taps),
+            drain: Arc::clone(&self.shared.drain),
             exchanges: self.shared.exchanges.subscribe(),
             budget: Arc::clone(&self.budget),
             control: Arc::clone(&self.control),

@@ -15,4 +15,4 @@ pub(in crate::transport) use convert::open_failure;
 pub(in crate::transport) use ending::Ending;
 pub(in crate::transport) use guard::CloseOnDrop;
 pub(in crate::transport) use outlet::Outlet;
-pub(in crate::transport) use taps::Taps;
+pub(in crate::transport) use taps::{Credit, Taps};

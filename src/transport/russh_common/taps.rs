@@ -48,6 +48,8 @@ struct Entry<X> {
     window: Arc<Notify>,
     /// What the peer may still send by russh's book. On the client; a server's window is not one value for ever.
     credit: u64,
+    /// The peer has sent something since the last [`Taps::mark`], or has just been given the channel.
+    active: bool,
     /// The peer has used the channel so much that it was granted more.
     granted: bool,
     /// What the role keeps with the channel.
@@ -59,18 +61,63 @@ struct Entry<X> {
 struct State<X> {
     entries: HashMap<ChannelId, Entry<X>>,
     down: Option<ConnectionError>,
-    /// All credit russh has granted so far, initial windows apart.
-    granted: u64,
+    credit: Credit,
     /// How many of the channels were granted any.
     growing: usize,
-    /// How many opens of ours are under way. A server opens few channels; a client does not count.
-    #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "a client does not count"))]
-    expected: usize,
+    /// How many opens of ours are under way.
+    expected: u64,
+}
+
+/// What the peers of a connection may still send, by russh's book, in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::transport) struct Credit {
+    /// On all channels.
+    pub(in crate::transport) all: u64,
+    /// On those where something was sent since the last [`Taps::mark`].
+    pub(in crate::transport) active: u64,
+    /// What was ever granted, the first windows apart.
+    pub(in crate::transport) granted: u64,
+}
+
+impl<X> Entry<X> {
+    fn new(tap: Tap, credit: u64, extra: X) -> Self {
+        Self {
+            tap,
+            confirmed: false,
+            window: Arc::new(Notify::new()),
+            credit,
+            active: false,
+            granted: false,
+            extra,
+        }
+    }
 }
 
 impl<X> State<X> {
+    /// The channel's entry; a new one when nothing is known of it yet.
+    fn entry(&mut self, id: ChannelId, window: u64) -> &mut Entry<X>
+    where
+        X: Default,
+    {
+        self.entries.entry(id).or_insert_with(|| {
+            self.credit.all += window;
+            self.credit.active += window;
+            let mut entry = Entry::new(Tap::Early { arrived: Vec::new() }, window, X::default());
+            entry.active = true;
+            entry
+        })
+    }
+
+    fn insert(&mut self, id: ChannelId, entry: Entry<X>) {
+        self.remove(id);
+        self.credit.all += entry.credit;
+        self.entries.insert(id, entry);
+    }
+
     fn remove(&mut self, id: ChannelId) -> Option<Entry<X>> {
         let entry = self.entries.remove(&id)?;
+        self.credit.all -= entry.credit;
+        self.credit.active -= if entry.active { entry.credit } else { 0 };
         self.growing -= usize::from(entry.granted);
         Some(entry)
     }
@@ -89,7 +136,8 @@ pub(in crate::transport) struct Taps<X = ()> {
 impl<X> Taps<X> {
     /// `early` is charged for what arrives before its port; `window` is the session's `window_size`.
     pub(in crate::transport) fn new(early: Arc<ChannelBudget>, window: u32) -> Arc<Self> {
-        let state = State { entries: HashMap::new(), down: None, granted: 0, growing: 0, expected: 0 };
+        let state =
+            State { entries: HashMap::new(), down: None, credit: Credit::default(), growing: 0, expected: 0 };
         Arc::new(Self { state: Mutex::new(state), early, window: u64::from(window), over: Notify::new() })
     }
 
@@ -99,7 +147,7 @@ impl<X> Taps<X> {
         X: Default,
     {
         let mut state = self.lock();
-        let entry = state.entries.entry(id).or_insert_with(|| self.entry());
+        let entry = state.entry(id, self.window);
         entry.confirmed = true;
         if let Tap::Live { read, .. } = &mut entry.tap {
             // Confirmed once more: russh queues that too.
@@ -107,20 +155,6 @@ impl<X> Taps<X> {
         }
         if matches!(entry.tap, Tap::Forgotten) {
             state.remove(id);
-        }
-    }
-
-    fn entry(&self) -> Entry<X>
-    where
-        X: Default,
-    {
-        Entry {
-            tap: Tap::Early { arrived: Vec::new() },
-            confirmed: false,
-            window: Arc::new(Notify::new()),
-            credit: self.window,
-            granted: false,
-            extra: X::default(),
         }
     }
 
@@ -139,7 +173,7 @@ impl<X> Taps<X> {
         if state.down.is_some() {
             return None;
         }
-        let entry = state.entries.entry(id).or_insert_with(|| self.entry());
+        let entry = state.entry(id, self.window);
         let window = Arc::clone(&entry.window);
         newest(&mut read);
         let live = Tap::Live { port: Arc::clone(port), read };
@@ -167,8 +201,9 @@ impl<X> Taps<X> {
     /// Data arrived. `data` is what the callback shows; the same bytes are in the read half, uncopied.
     pub(in crate::transport) fn data(&self, id: ChannelId, data_type: DataType, data: &[u8]) {
         let mut state = self.lock();
-        let Some(entry) = state.entries.get_mut(&id) else { return };
-        let granted = account(entry, data.len() as u64, self.window);
+        let State { entries, credit, .. } = &mut *state;
+        let Some(entry) = entries.get_mut(&id) else { return };
+        account(entry, data.len() as u64, self.window, credit);
         let delivery = match &mut entry.tap {
             Tap::Early { arrived } => {
                 let charge = self.early.charge(data.len());
@@ -189,7 +224,6 @@ impl<X> Taps<X> {
             }
             Tap::Forgotten => None,
         };
-        state.granted += granted;
         drop(state);
         if let Some((port, data)) = delivery {
             port.deliver(ChannelMsg::Data { data_type, data });
@@ -277,6 +311,7 @@ impl<X> Taps<X> {
         }
         state.down = Some(error.clone());
         let entries = std::mem::take(&mut state.entries);
+        state.credit = Credit::default();
         drop(state);
         self.over.notify_waiters();
         for (_, entry) in entries {
@@ -297,6 +332,12 @@ impl<X> Taps<X> {
         self.lock().down.clone()
     }
 
+    /// We are opening a channel: until the guard is dropped, a confirmation means something.
+    pub(in crate::transport) fn expect(&self) -> Expected<'_, X> {
+        self.lock().expected += 1;
+        Expected(self)
+    }
+
     /// Waits until the connection is gone.
     pub(in crate::transport) async fn until_down(&self) {
         loop {
@@ -308,10 +349,19 @@ impl<X> Taps<X> {
         }
     }
 
-    /// What the peer may still send on all channels, by russh's book, and all that was ever granted.
-    pub(in crate::transport) fn credit(&self) -> (u64, u64) {
+    /// What the peer may still send, with the channels that are being opened.
+    pub(in crate::transport) fn credit(&self) -> Credit {
         let state = self.lock();
-        (state.entries.values().map(|entry| entry.credit).sum(), state.granted)
+        let Credit { all, active, granted } = state.credit;
+        let expected = state.expected * self.window;
+        Credit { all: all + expected, active: active + expected, granted }
+    }
+
+    /// From now on it is noted anew which channels are active.
+    pub(in crate::transport) fn mark(&self) {
+        let mut state = self.lock();
+        state.credit.active = 0;
+        state.entries.values_mut().for_each(|entry| entry.active = false);
     }
 
     /// What the peer may still send on one channel, by russh's book.
@@ -343,22 +393,16 @@ impl<X> Taps<X> {
     }
 
     fn insert(&self, id: ChannelId, tap: Tap, extra: X) -> Option<Arc<Notify>> {
-        let window = Arc::new(Notify::new());
-        let entry = Entry {
-            tap,
-            confirmed: true,
-            window: Arc::clone(&window),
-            credit: self.window,
-            granted: false,
-            extra,
-        };
+        let mut entry = Entry::new(tap, self.window, extra);
+        entry.confirmed = true;
+        let window = Arc::clone(&entry.window);
         let mut state = self.lock();
         if state.down.is_some() {
             drop(state);
             drop(entry);
             return None;
         }
-        state.entries.insert(id, entry);
+        state.insert(id, entry);
         Some(window)
     }
 }
@@ -366,12 +410,6 @@ impl<X> Taps<X> {
 /// What only a server needs.
 #[cfg(feature = "server")]
 impl<X> Taps<X> {
-    /// We are opening a channel: until the guard is dropped, a confirmation means something.
-    pub(in crate::transport) fn expect(&self) -> Expected<'_, X> {
-        self.lock().expected += 1;
-        Expected(self)
-    }
-
     /// A channel was confirmed. Peers may also confirm what they have opened themselves, or what is over: nonsense, but
     /// russh queues it.
     pub(in crate::transport) fn confirmed_if_expected(&self, id: ChannelId)
@@ -407,11 +445,9 @@ impl<X> Taps<X> {
 }
 
 /// See [`Taps::expect`].
-#[cfg(feature = "server")]
 #[derive(Debug)]
 pub(in crate::transport) struct Expected<'a, X>(&'a Taps<X>);
 
-#[cfg(feature = "server")]
 impl<X> Drop for Expected<'_, X> {
     /// Channels that were confirmed and that nobody has opened are forgotten.
     fn drop(&mut self) {
@@ -438,15 +474,20 @@ fn newest(read: &mut ChannelReadHalf) -> Option<RusshMsg> {
     last
 }
 
-/// Follows russh's own book: it grants up to the full window when less than half is left. Returns the grant.
-const fn account<X>(entry: &mut Entry<X>, len: u64, window: u64) -> u64 {
+/// Follows russh's own book: it grants up to the full window when less than half is left.
+const fn account<X>(entry: &mut Entry<X>, len: u64, window: u64, credit: &mut Credit) {
+    if !entry.active {
+        entry.active = true;
+        credit.active += entry.credit;
+    }
+    let before = entry.credit;
     if len <= entry.credit {
         entry.credit -= len;
     }
-    if entry.credit >= window / 2 {
-        return 0;
+    if entry.credit < window / 2 {
+        credit.granted += window - entry.credit;
+        entry.credit = window;
     }
-    let grant = window - entry.credit;
-    entry.credit = window;
-    grant
+    credit.all = credit.all - before + entry.credit;
+    credit.active = credit.active - before + entry.credit;
 }

@@ -108,6 +108,28 @@ async fn while_held_nothing_leaves_and_release_sends_it_in_one_go() {
 }
 
 #[tokio::test]
+async fn let_go_at_flush_sends_what_was_held_with_what_is_written_before_the_flush() {
+    let mut bench = capped(8);
+    bench.mock.make_room(usize::MAX);
+    let control = bench.pump.control();
+    control.set_hold(true);
+    ready(bench.write(b"abc"));
+    control.let_go_at_flush();
+    ready(bench.write(b"def"));
+    assert_eq!(bench.mock.written(), b"");
+    ready(bench.flush());
+    assert_eq!(bench.mock.written(), b"abcdef");
+    assert!(!control.is_held());
+
+    control.set_hold(true);
+    control.let_go_at_flush();
+    assert_eq!(ready(bench.write(b"more than fits")), 8, "a full buffer cannot wait for the flush");
+    assert_eq!(bench.mock.written(), b"abcdefmore tha");
+    assert_eq!(ready(bench.write(b"n fits")), 6);
+    assert_eq!(bench.mock.written(), b"abcdefmore than fits");
+}
+
+#[tokio::test]
 async fn credit_comes_back_as_the_socket_takes_bytes() {
     let mut bench = capped(1024);
     bench.credit.acquire(100).await.unwrap().spend();
