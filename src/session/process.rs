@@ -193,7 +193,7 @@ impl Process {
             DataType::Other(_) => return,
         };
         if !inherit {
-            return self.shared.push(which, Chunk { data, _credit: ctx.hold_credit() });
+            return self.shared.push(which, Chunk::new(data, ctx.hold_credit()));
         }
         if let Err(error) = write_to_our_own(which, data).await {
             self.shared.fail(CommandError::Inherit { stream: which.name(), error: Arc::new(error) });
