@@ -69,15 +69,32 @@ impl ServerHandler {
         self.door.as_mut().is_some_and(|door| door.may_ask())
     }
 
+    /// What the channel's guest says to a request, when it does not say it later.
+    async fn decide(&mut self, id: ChannelId, request: ChannelMsg) -> Option<Decision> {
+        if !self.may_ask() {
+            return None;
+        }
+        match self.ask(id, |guest| guest.request(request)) {
+            Some(Decision::Wait(decision)) => {
+                let yes = tokio::select! {
+                    biased;
+                    () = self.shared.taps.until_down() => false,
+                    yes = decision => yes,
+                };
+                Some(Decision::Answer(yes))
+            }
+            decision => decision,
+        }
+    }
+
     /// A request that may want an answer.
-    pub(super) fn request(
+    pub(super) async fn request(
         &mut self,
         id: ChannelId,
         request: ChannelMsg,
         session: &mut Session,
     ) -> Result<(), russh::Error> {
-        let may = self.may_ask();
-        let decision = if may { self.ask(id, |guest| guest.request(request)) } else { None };
+        let decision = self.decide(id, request).await;
         let Shared { taps, replies, .. } = &*self.shared;
         match decision.unwrap_or(Decision::Answer(false)) {
             Decision::Answer(yes) => {
@@ -89,6 +106,8 @@ impl ServerHandler {
                     (false, false) => session.channel_failure(id),
                 }
             }
+            // Waited for already.
+            Decision::Wait(_) => session.channel_failure(id),
             Decision::Later(decision) => {
                 taps.drain(id);
                 replies.asked(id, BRIEF);
@@ -111,10 +130,9 @@ impl ServerHandler {
 
     /// The request for an agent (`auth-agent-req@openssh.com`). russh answers with what is returned, at once: who gets the
     /// request as an event has said yes by taking it.
-    pub(super) fn agent(&mut self, channel: ChannelId) -> bool {
+    pub(super) async fn agent(&mut self, channel: ChannelId) -> bool {
         let request = ChannelMsg::AuthAgent { want_reply: false };
-        let may = self.may_ask();
-        let decision = if may { self.ask(channel, |guest| guest.request(request)) } else { None };
+        let decision = self.decide(channel, request).await;
         let taps = &self.shared.taps;
         match decision {
             Some(Decision::Deliver { before, request }) => {
@@ -128,7 +146,7 @@ impl ServerHandler {
                 yes
             }
             // A decision that takes its time comes too late.
-            Some(Decision::Later(_)) | None => {
+            Some(Decision::Later(_) | Decision::Wait(_)) | None => {
                 taps.drain(channel);
                 false
             }

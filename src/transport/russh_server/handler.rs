@@ -1,4 +1,5 @@
-//! russh's callbacks on a server. They translate and pass on; only the decision about a login waits.
+//! russh's callbacks on a server. They translate and pass on; what waits are the decisions about a login and about listeners,
+//! and the making of what a client lends.
 
 use russh::server::{
     Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Response, Session, VerifiedPublicKey,
@@ -232,7 +233,7 @@ impl Handler for ServerHandler {
     ) -> Result<(), Self::Error> {
         let pty =
             PtyRequest::new(term).size(columns, rows).pixels(width, height).modes(terminal_modes(modes));
-        self.request(channel, ChannelMsg::Pty { want_reply: true, request: pty }, session)
+        self.request(channel, ChannelMsg::Pty { want_reply: true, request: pty }, session).await
     }
 
     async fn env_request(
@@ -243,11 +244,11 @@ impl Handler for ServerHandler {
         session: &mut Session,
     ) -> Result<(), Self::Error> {
         let (name, value) = (name.to_owned(), value.to_owned());
-        self.request(channel, ChannelMsg::Env { want_reply: true, name, value }, session)
+        self.request(channel, ChannelMsg::Env { want_reply: true, name, value }, session).await
     }
 
     async fn shell_request(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), Self::Error> {
-        self.request(channel, ChannelMsg::Shell { want_reply: true }, session)
+        self.request(channel, ChannelMsg::Shell { want_reply: true }, session).await
     }
 
     async fn exec_request(
@@ -257,7 +258,7 @@ impl Handler for ServerHandler {
         session: &mut Session,
     ) -> Result<(), Self::Error> {
         let command = bytes::Bytes::copy_from_slice(command);
-        self.request(channel, ChannelMsg::Exec { want_reply: true, command }, session)
+        self.request(channel, ChannelMsg::Exec { want_reply: true, command }, session).await
     }
 
     async fn subsystem_request(
@@ -267,6 +268,7 @@ impl Handler for ServerHandler {
         session: &mut Session,
     ) -> Result<(), Self::Error> {
         self.request(channel, ChannelMsg::Subsystem { want_reply: true, name: name.to_owned() }, session)
+            .await
     }
 
     async fn agent_request(
@@ -274,7 +276,7 @@ impl Handler for ServerHandler {
         channel: ChannelId,
         _session: &mut Session,
     ) -> Result<bool, Self::Error> {
-        Ok(self.agent(channel))
+        Ok(self.agent(channel).await)
     }
 
     /// The session handles nothing else until this is decided: russh keeps one answer to global requests.
@@ -326,7 +328,7 @@ impl Handler for ServerHandler {
     ) -> Result<(), Self::Error> {
         let mut request = X11Request::new(auth_protocol, auth_cookie);
         (request.single_connection, request.screen) = (single_connection, screen);
-        self.request(channel, ChannelMsg::X11 { want_reply: true, request }, session)
+        self.request(channel, ChannelMsg::X11 { want_reply: true, request }, session).await
     }
 
     async fn window_change_request(
