@@ -94,6 +94,8 @@
 //! | after the channel's end | SIGHUP, 5 s later SIGKILL | `Processes::kill_grace` | | |
 //! | environment taken from the peer | `LANG`, `LC_*` | `Processes::env_allow` | passed over | |
 //! | the peer's agent and display | not taken | [`Router::agent_forwarding`], [`Router::x11_forwarding`] | the request is refused | |
+//! | sessions of a user that have the peer's agent, its display | 256, 64 | [`max_agents_per_user`], [`max_displays_per_user`] | SSH_MSG_CHANNEL_FAILURE | `requests_refused` |
+//! | making their sockets, in which nothing of the connection is read | 30 s | [`timeouts`]: `request` | SSH_MSG_CHANNEL_FAILURE | |
 //! | connections to them, a session | 16, 32 | | the others wait | |
 //! | open files and directories of an SFTP session | 128 | `Sftp::max_handles` | the open fails | `refused_handles` |
 //! | bytes of a path | 4,096 | `Sftp::max_path` | the request fails | `refused_paths` |
@@ -124,6 +126,8 @@
 //! [`max_auth_attempts`]: crate::DaemonConfig::max_auth_attempts
 //! [`login_delay`]: crate::DaemonConfig::login_delay
 //! [`max_channels`]: crate::DaemonConfig::max_channels
+//! [`max_agents_per_user`]: crate::DaemonConfig::max_agents_per_user
+//! [`max_displays_per_user`]: crate::DaemonConfig::max_displays_per_user
 //! [`initial_idle_timeout`]: crate::DaemonConfig::initial_idle_timeout
 //! [`idle_timeout`]: crate::DaemonConfig::idle_timeout
 //! [`max_lifetime`]: crate::DaemonConfig::max_lifetime

@@ -16,7 +16,7 @@ use crate::error::ConnectionError;
 use crate::error::{OpenError, Phase};
 use crate::handle::ConnectionRef;
 use crate::handle::msg::{ConnectionMsg, OpenCommand};
-use crate::handle::route::{Claim, Route, Way, Wish};
+use crate::handle::route::{Claim, Route, Way, Whereabouts, Wish};
 use crate::wire::open::OpenRequest;
 
 /// The connection of an isolated channel that is being opened. If nothing comes of that, it is closed, which ends in
@@ -63,7 +63,7 @@ impl ConnectionRef {
         behaviour: C,
     ) -> Result<ChannelRef<C>, OpenError> {
         options.check()?;
-        self.open_on(request, options, behaviour, Claim::default()).await.map_err(NotOpened::into_error)
+        self.open_on(request, options, behaviour, Claim::default(), None).await.map_err(NotOpened::into_error)
     }
 
     /// Opens a channel that somebody keeps an account of.
@@ -73,9 +73,10 @@ impl ConnectionRef {
         options: ChannelOptions,
         behaviour: C,
         claim: Claim,
+        told: Option<&Whereabouts>,
     ) -> Result<ChannelRef<C>, NotOpened<C>> {
         if options.slow_consumer != SlowConsumer::Isolate {
-            return self.open_here(request, options, behaviour, claim).await;
+            return self.open_here(request, options, behaviour, claim, told).await;
         }
         let Some(redial) = self.redial() else {
             return Err(OpenError::Isolate("this connection was made over a given stream".into()).into());
@@ -87,7 +88,7 @@ impl ConnectionRef {
             self.may_open()?;
             // What happens there says nothing about this connection.
             let claim = claim.elsewhere();
-            let channel = own.connection.open_here(request, options, behaviour, claim).await?;
+            let channel = own.connection.open_here(request, options, behaviour, claim, told).await?;
             own.opened = true;
             Ok::<_, NotOpened<C>>((own.connection.clone(), channel))
         };
@@ -141,7 +142,11 @@ impl ConnectionRef {
         options: ChannelOptions,
         behaviour: C,
         claim: Claim,
+        told: Option<&Whereabouts>,
     ) -> Result<ChannelRef<C>, NotOpened<C>> {
+        if let Some(told) = told {
+            told.are(Some(self));
+        }
         let (tx, rx) = oneshot::channel();
         let adjust = options.window_adjust;
         let start = Box::new(Starter::new(behaviour, adjust, Some(tx)));
@@ -188,7 +193,18 @@ impl Route {
         &self,
         request: OpenRequest,
         options: ChannelOptions,
+        behaviour: C,
+    ) -> Result<ChannelRef<C>, OpenError> {
+        self.open_channel_telling(request, options, behaviour, None).await
+    }
+
+    /// As above; when the behaviour runs, `told` says on which connection.
+    pub(crate) async fn open_channel_telling<C: ClientChannel>(
+        &self,
+        request: OpenRequest,
+        options: ChannelOptions,
         mut behaviour: C,
+        told: Option<&Whereabouts>,
     ) -> Result<ChannelRef<C>, OpenError> {
         options.check()?;
         let mut wish = Wish {
@@ -200,7 +216,7 @@ impl Route {
         loop {
             let way = self.way(wish).await?;
             let slot = way.claim.slot.clone();
-            match way.open_channel(request.clone(), options.clone(), behaviour).await {
+            match way.open_channel(request.clone(), options.clone(), behaviour, told).await {
                 Ok(channel) => return Ok(channel),
                 Err(not_opened) => {
                     let again = slot.is_some_and(|slot| slot.not_opened(&not_opened.error));
@@ -209,6 +225,9 @@ impl Route {
                         not_opened => return Err(not_opened.into_error()),
                     }
                     wish.again = true;
+                    if let Some(told) = told {
+                        told.are(None);
+                    }
                 }
             }
         }
@@ -221,11 +240,12 @@ impl Way {
         request: OpenRequest,
         options: ChannelOptions,
         behaviour: C,
+        told: Option<&Whereabouts>,
     ) -> Result<ChannelRef<C>, NotOpened<C>> {
         if self.own {
-            self.connection.open_here(request, options, behaviour, self.claim).await
+            self.connection.open_here(request, options, behaviour, self.claim, told).await
         } else {
-            self.connection.open_on(request, options, behaviour, self.claim).await
+            self.connection.open_on(request, options, behaviour, self.claim, told).await
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Where a channel gets its connection: one that is there, or one that is found when the channel is opened.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::future::BoxFuture;
 use tokio::time::Instant;
@@ -93,6 +93,27 @@ impl Claim {
     /// For a channel that has a connection of its own: keeps the place, and tells nothing.
     pub(crate) fn elsewhere(self) -> Self {
         Self { slot: self.slot.map(|slot| Arc::new(Kept(slot)) as Arc<dyn Slot>), lineage: self.lineage }
+    }
+}
+
+/// On which connection a channel is being opened: for a behaviour that has something to do there when it runs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Whereabouts(Arc<Mutex<Option<ConnectionRef>>>);
+
+impl Whereabouts {
+    /// It is that one now; or none, while another is looked for.
+    pub(crate) fn are(&self, connection: Option<&ConnectionRef>) {
+        let before = std::mem::replace(&mut *self.lock(), connection.cloned());
+        drop(before);
+    }
+
+    /// Which one it was. An address that is kept keeps the connection.
+    pub(crate) fn take(&self) -> Option<ConnectionRef> {
+        self.lock().take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<ConnectionRef>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

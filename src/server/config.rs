@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::caps::CapLimits;
 use super::hooks::Hooks;
+use super::lend::LendLimits;
 use super::login::Logins;
 use super::router::Router;
 use super::session_limits::SessionLimits;
@@ -33,6 +34,7 @@ pub struct DaemonConfig {
     pub(in crate::server) logins: Logins,
     pub(in crate::server) router: Arc<Router>,
     pub(in crate::server) session_limits: SessionLimits,
+    pub(in crate::server) lend_limits: LendLimits,
     pub(in crate::server) login_grace: Duration,
     pub(in crate::server) caps: CapLimits,
     pub(in crate::server) life: LifeLimits,
@@ -76,6 +78,7 @@ impl DaemonConfig {
             logins: Logins::default(),
             router: Arc::default(),
             session_limits: SessionLimits::default(),
+            lend_limits: LendLimits::default(),
             login_grace: Duration::from_secs(120),
             caps: CapLimits::default(),
             life: LifeLimits {
@@ -123,6 +126,7 @@ impl DaemonConfig {
         self.rekey.check()?;
         self.channel_options.check()?;
         self.session_limits.check()?;
+        self.lend_limits.check()?;
         self.limits.check()
     }
 }

@@ -17,7 +17,7 @@ mod visitor;
 use awaited::Awaited;
 use visitor::{Mode, Routed, Visitor};
 
-use super::lend::Lender;
+use super::lend::{LendLimits, Lender, Lending};
 use super::listeners::Listeners;
 use super::permissions::Permissions;
 use super::request::{DirectStreamlocal, DirectTcpip, NewSession};
@@ -44,9 +44,12 @@ pub(super) struct Reception {
     pub(super) intake: Intake,
     pub(super) router: Arc<Router>,
     pub(super) limits: SessionLimits,
+    pub(super) lend_limits: LendLimits,
+    /// What is lent to sessions of all connections.
+    pub(super) lending: Arc<Lending>,
     /// How long a route may take to decide about an open.
     pub(super) open_timeout: Duration,
-    /// How long a route may take to decide about a request.
+    /// How long a route may take to decide about a request, and what is lent to be made.
     pub(super) request_timeout: Duration,
     pub(super) login: Login,
 }

@@ -11,6 +11,7 @@ use tracing::Instrument;
 use super::caps::Caps;
 use super::config::DaemonConfig;
 use super::error::ServeError;
+use super::lend::Lending;
 use super::login::{Counters, Penalties};
 use super::peer::{Plan, attend};
 use super::session::{Addresses, Registry, SessionId};
@@ -39,6 +40,8 @@ pub(super) struct House {
     /// What source addresses owe for refused logins.
     penalties: Arc<Penalties>,
     pub(super) logins: Arc<Counters>,
+    /// What is lent to sessions.
+    pub(super) lending: Arc<Lending>,
     turning_away: Arc<Semaphore>,
     since: Instant,
 }
@@ -54,6 +57,7 @@ impl House {
             sessions: Arc::default(),
             life: watch::Sender::new(Life::Serving),
             tally: Tally::default(),
+            lending: Arc::default(),
             turning_away: Arc::new(Semaphore::new(AT_A_TIME)),
             since: Instant::now(),
             penalties,

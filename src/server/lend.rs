@@ -1,20 +1,25 @@
 //! What a client lends to the processes of a session: its agent, its display. Each is a listener here; every connection to
 //! it becomes a channel towards the client.
 //!
-//! Owned by the session channel that asked, and gone with it.
+//! Owned by the session channel that asked, and gone with it. Sockets and files are made, and removed, by threads that may
+//! block.
 
+mod account;
 mod display;
 #[cfg(unix)]
 mod socket;
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ractor::ActorRef;
+use tempfile::TempDir;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 
+pub(super) use self::account::{Kind, LendLimits, Lending, Place};
 use self::display::LentDisplay;
 #[cfg(unix)]
 use self::socket::LentAgent;
@@ -26,6 +31,7 @@ use crate::handle::msg::ConnectionMsg;
 use crate::session::Socket;
 use crate::wire::open::OpenRequest;
 use crate::wire::request::X11Request;
+use crate::x11::private_directory;
 
 /// Whether a session may have something.
 pub(super) type Policy = Arc<dyn Fn(&NewSession) -> bool + Send + Sync>;
@@ -40,55 +46,101 @@ pub(super) fn allows(policy: Option<&Policy>, session: &NewSession) -> bool {
 }
 
 /// What is lent to one session.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Loans(Arc<Mutex<Lent>>);
+
 #[derive(Debug, Default)]
-pub(super) struct Lent {
+struct Lent {
     #[cfg(unix)]
     agent: Option<LentAgent>,
     display: Option<LentDisplay>,
 }
 
-impl Lent {
-    /// Lends the agent. A few system calls; must be called within a runtime.
+impl Loans {
+    pub(super) fn has(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Agent => self.agent_socket().is_some(),
+            Kind::Display => self.x11().is_some(),
+        }
+    }
+
+    /// Lends the agent. Done when its socket is there; must be called within a runtime.
     #[cfg(unix)]
-    pub(super) fn lend_agent(&mut self, lender: Lender) -> bool {
-        if self.agent.is_none() {
-            match LentAgent::start(lender) {
-                Ok(agent) => self.agent = Some(agent),
-                Err(error) => tracing::warn!(%error, "no socket for a forwarded agent"),
+    pub(super) async fn lend_agent(self, lender: Lender, place: Place) -> bool {
+        match blocking(move || LentAgent::start(lender, place)).await {
+            Ok(agent) => self.lock().agent = Some(agent),
+            Err(error) => {
+                tracing::warn!(%error, "no socket for a forwarded agent");
+                return false;
             }
         }
-        self.agent.is_some()
+        true
     }
 
     #[cfg(not(unix))]
-    pub(super) fn lend_agent(&mut self, _lender: Lender) -> bool {
+    pub(super) async fn lend_agent(self, _lender: Lender, _place: Place) -> bool {
         tracing::warn!("there are no Unix sockets here for a forwarded agent");
         false
     }
 
-    /// Lends the display. As above; there is one a session.
-    pub(super) fn lend_display(&mut self, lender: Lender, request: &X11Request) -> bool {
-        if self.display.is_some() {
-            return false;
+    /// Lends the display. As above.
+    pub(super) async fn lend_display(self, lender: Lender, request: X11Request, place: Place) -> bool {
+        match blocking(move || LentDisplay::start(lender, &request, place)).await {
+            Ok(display) => self.lock().display = Some(display),
+            Err(error) => {
+                tracing::warn!(%error, "no display for forwarded X11");
+                return false;
+            }
         }
-        match LentDisplay::start(lender, request) {
-            Ok(display) => self.display = Some(display),
-            Err(error) => tracing::warn!(%error, "no display for forwarded X11"),
-        }
-        self.display.is_some()
+        true
     }
 
     /// Where the agent is reached.
     pub(super) fn agent_socket(&self) -> Option<PathBuf> {
         #[cfg(unix)]
-        return self.agent.as_ref().map(LentAgent::socket);
+        return self.lock().agent.as_ref().map(LentAgent::socket);
         #[cfg(not(unix))]
         None
     }
 
     /// How the display is reached.
     pub(super) fn x11(&self) -> Option<X11Session> {
-        self.display.as_ref().map(LentDisplay::session)
+        self.lock().display.as_ref().map(LentDisplay::session)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lent> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs what makes system calls that may take their time. It goes on when nobody waits for it any more, and what it made
+/// is dropped there.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+/// A directory of a session's own. It is removed by a thread that may block, if there is a runtime with such threads.
+#[derive(Debug)]
+struct Directory(Option<TempDir>);
+
+impl Directory {
+    /// A few system calls.
+    fn new(prefix: &str) -> io::Result<Self> {
+        private_directory(prefix).map(|directory| Self(Some(directory)))
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.as_ref().map(|directory| directory.path().join(name)).unwrap_or_default()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let directory = self.0.take();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            // One that shuts down drops it instead.
+            drop(runtime.spawn_blocking(move || drop(directory)));
+        }
     }
 }
 

@@ -243,6 +243,8 @@ impl Peer<'_> {
             },
             router: Arc::clone(&config.router),
             limits: config.session_limits.clone(),
+            lend_limits: config.lend_limits,
+            lending: Arc::clone(&self.house.lending),
             open_timeout: config.timeouts.open,
             request_timeout: config.timeouts.request,
             login: Login {

@@ -251,7 +251,8 @@ impl Command {
     /// So, with OpenSSH's server, the other commands of the connection can use it, too. That server agrees only once a
     /// connection; what it refuses later is taken for granted.
     ///
-    /// Works on a [`ConnectionRef`]; on a managed connection, in a pool and on an isolated channel it is an error.
+    /// The connection is the one that the command runs on: a managed connection's at that time, one of a pool's, or that of
+    /// an isolated channel, which nobody else can use. A pool's connections are shared, and so is then the agent, as above.
     /// If the server refuses, the command is not started, unless
     /// [`best_effort`](AgentForward::best_effort) is set. Default: no agent.
     ///
@@ -271,9 +272,9 @@ impl Command {
     /// Lets the command use a display of this machine (`x11-req`, RFC 4254 section 6.3.1; `ssh -X`, `ssh -Y`), as long as
     /// its channel is open; connections that were made go on. See [`X11Forward`].
     ///
-    /// Before the channel is opened, the display's cookie is read, or `xauth` is run for one.
+    /// Before the channel is opened, and before a place in a pool is waited for, the display's cookie is read, or `xauth` is
+    /// run for one.
     ///
-    /// Works on a [`ConnectionRef`]; on a managed connection, in a pool and on an isolated channel it is an error.
     /// If there is no cookie, or the server refuses, the command is not started, unless
     /// [`best_effort`](X11Forward::best_effort) is set. Default: no display.
     pub fn forward_x11(mut self, display: X11Forward) -> Self {

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 
 use crate::Credit;
 
@@ -13,8 +13,33 @@ use crate::Credit;
 #[derive(Debug)]
 pub(super) struct Chunk {
     pub(super) data: Bytes,
-    /// Held until this is dropped.
-    pub(super) _credit: Option<Credit>,
+    /// What is left of it is held until this is dropped.
+    credit: Option<Credit>,
+    /// How many bytes of memory `data` keeps.
+    kept: usize,
+}
+
+/// A rest that is less than this part of the memory that it keeps is copied out of it.
+const SMALL_REST: usize = 4;
+
+impl Chunk {
+    pub(super) fn new(data: Bytes, credit: Option<Credit>) -> Self {
+        Self { kept: data.len(), data, credit }
+    }
+
+    /// The first `bytes` are consumed, and their credit goes back: a reader that takes little at a time is seen to take
+    /// something. What is counted stays in proportion to the memory that is held.
+    pub(super) fn consume(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.data.len());
+        self.data.advance(bytes);
+        if let Some(credit) = &mut self.credit {
+            credit.release(bytes);
+        }
+        if self.data.len() < self.kept / SMALL_REST {
+            self.data = Bytes::copy_from_slice(&self.data);
+            self.kept = self.data.len();
+        }
+    }
 }
 
 /// What becomes of the bytes.
@@ -164,7 +189,7 @@ impl Lane {
     fn seal_kept(&mut self) {
         if !self.kept.is_empty() {
             let data = Bytes::from(std::mem::take(&mut self.kept));
-            self.queue.push_back(Chunk { data, _credit: None });
+            self.queue.push_back(Chunk::new(data, None));
         }
     }
 }
@@ -176,13 +201,26 @@ mod tests {
     use super::*;
 
     fn chunk(data: &[u8]) -> Chunk {
-        Chunk { data: Bytes::copy_from_slice(data), _credit: None }
+        Chunk::new(Bytes::copy_from_slice(data), None)
     }
 
     fn all(lane: &mut Lane) -> Vec<u8> {
         let mut chunks = VecDeque::new();
         lane.move_to(&mut chunks);
         chunks.iter().flat_map(|chunk| chunk.data.to_vec()).collect()
+    }
+
+    #[test]
+    fn the_rest_of_a_chunk_keeps_no_more_than_four_times_its_memory() {
+        let whole = Bytes::from(vec![1; 1000]);
+        let mut chunk = Chunk::new(whole.clone(), None);
+        chunk.consume(750);
+        assert!(!whole.is_unique(), "a large rest is not copied");
+        chunk.consume(1);
+        assert!(whole.is_unique());
+        assert_eq!(chunk.data, vec![1; 249]);
+        chunk.consume(usize::MAX);
+        assert!(chunk.data.is_empty());
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What a command may use of this machine: its agent, its display.
 //!
-//! Before the channel is opened, [`lend`] sees to it that what the server opens because of it finds somebody; on the
-//! channel, [`Asking::ask`] tells the server. Both are over with the channel.
+//! Before the channel is opened, [`offer`] finds what takes its time to find. When it is open, [`Offer::lend`] sees to it that
+//! what the server opens because of it finds somebody, on the connection that the channel is on, however that was found; then
+//! [`Asking::ask`] tells the server. Both are over with the channel.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -12,12 +13,11 @@ use tokio_util::sync::CancellationToken;
 use super::error::CommandError;
 use super::stream::stream_fn;
 use crate::auth::AgentForward;
-use crate::config::{ChannelOptions, SlowConsumer};
-use crate::error::{ConfigError, RequestError};
+use crate::error::{ConfigError, ConnectionError, OpenError, RequestError};
 use crate::handle::loans::{AgentLease, Loans, NoLoan};
-use crate::handle::route::Route;
+use crate::handle::route::Whereabouts;
 use crate::wire::request::{ChannelRequest, X11Request};
-use crate::x11::{MIT_MAGIC_COOKIE, Registration, X11Forward};
+use crate::x11::{MIT_MAGIC_COOKIE, Prepared, Registration, X11Forward};
 use crate::{ChannelHandle, ConnectionRef};
 
 /// What is to be asked of the server, and what is lent while this exists.
@@ -52,32 +52,59 @@ impl std::fmt::Debug for Accepting {
     }
 }
 
-/// Makes ready what is lent. `None` if nothing is.
-pub(super) async fn lend(
-    route: &Route,
-    options: &ChannelOptions,
+/// What a command may use, before it is known on which connection it runs.
+#[derive(Debug)]
+pub(super) struct Offer {
+    agent: Option<AgentForward>,
+    display: Option<OfferedDisplay>,
+    at: Whereabouts,
+}
+
+#[derive(Debug)]
+struct OfferedDisplay {
+    required: bool,
+    prepared: Prepared,
+}
+
+/// Makes ready what is to be lent. `None` if nothing is.
+pub(super) async fn offer(
     agent: Option<AgentForward>,
     display: Option<X11Forward>,
-) -> Result<Option<Asking>, CommandError> {
-    let field = match (&agent, &display) {
-        (Some(_), _) => "forward_agent",
-        (None, Some(_)) => "forward_x11",
-        (None, None) => return Ok(None),
-    };
-    let Route::Here(connection) = route else {
-        let problem = "the connection is only found when the channel is opened";
-        return Err(ConfigError::new(field, problem, "run the command on a `ConnectionRef`").into());
-    };
-    if options.slow_consumer == SlowConsumer::Isolate {
-        let problem = "an isolated channel has another connection";
-        return Err(ConfigError::new(field, problem, "choose another `slow_consumer` for it").into());
+    at: &Whereabouts,
+) -> Result<Option<Offer>, CommandError> {
+    if agent.is_none() && display.is_none() {
+        return Ok(None);
     }
-    let agent = agent.map(|forward| lend_agent(connection, &forward)).transpose()?;
     let display = match display {
-        Some(forward) => lend_display(connection, &forward).await?,
+        Some(forward) => prepare(&forward).await?,
         None => None,
     };
-    Ok(Some(Asking { agent, display }))
+    Ok(Some(Offer { agent, display, at: at.clone() }))
+}
+
+async fn prepare(forward: &X11Forward) -> Result<Option<OfferedDisplay>, CommandError> {
+    let required = forward.is_required();
+    match forward.prepare().await {
+        Ok(prepared) => Ok(Some(OfferedDisplay { required, prepared })),
+        Err(error) if required => Err(CommandError::X11(error)),
+        Err(error) => {
+            tracing::warn!(%error, "the command runs without X11");
+            Ok(None)
+        }
+    }
+}
+
+impl Offer {
+    /// Lends it to the connection on which the command's channel was opened: what the server opens from now on finds
+    /// somebody.
+    pub(super) fn lend(self) -> Result<Asking, CommandError> {
+        let Some(connection) = self.at.take() else {
+            return Err(CommandError::Open(OpenError::Connection(ConnectionError::Closed)));
+        };
+        let agent = self.agent.map(|forward| lend_agent(&connection, &forward)).transpose()?;
+        let display = self.display.map(|display| lend_display(&connection, display));
+        Ok(Asking { agent, display })
+    }
 }
 
 fn lend_agent(connection: &ConnectionRef, forward: &AgentForward) -> Result<LentAgent, ConfigError> {
@@ -118,18 +145,8 @@ fn lend_agent(connection: &ConnectionRef, forward: &AgentForward) -> Result<Lent
     Ok(LentAgent { required: forward.is_required(), loans: Arc::clone(loans), _lease: lease })
 }
 
-async fn lend_display(
-    connection: &ConnectionRef,
-    forward: &X11Forward,
-) -> Result<Option<LentDisplay>, CommandError> {
-    let prepared = match forward.prepare().await {
-        Ok(prepared) => prepared,
-        Err(error) if forward.is_required() => return Err(CommandError::X11(error)),
-        Err(error) => {
-            tracing::warn!(%error, "the command runs without X11");
-            return Ok(None);
-        }
-    };
+fn lend_display(connection: &ConnectionRef, display: OfferedDisplay) -> LentDisplay {
+    let OfferedDisplay { required, prepared } = display;
     let mut request = X11Request::new(MIT_MAGIC_COOKIE, prepared.fake.to_hex());
     request.single_connection = prepared.single_connection;
     request.screen = prepared.display.screen();
@@ -139,12 +156,12 @@ async fn lend_display(
         let (table, from) = (Arc::clone(&table), format!("{}:{port}", address.escape_debug()));
         Some(stream_fn(move |stream| table.serve(stream, from)))
     });
-    Ok(Some(LentDisplay {
-        required: forward.is_required(),
+    LentDisplay {
+        required,
         request: Some(request),
         _registration: registration,
         _accepting: Accepting(Box::new(accepting)),
-    }))
+    }
 }
 
 impl Asking {

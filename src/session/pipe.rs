@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use tokio::io::ReadBuf;
 
 use super::lane::Chunk;
@@ -67,11 +67,11 @@ impl<A> Inlet<A> {
         Poll::Ready(Ok(()))
     }
 
-    /// The credit of a chunk goes back with its last byte.
+    /// The credit of these bytes goes back, that of the packet itself with the last of them.
     pub(super) fn consume(&mut self, bytes: usize) {
         let Some(chunk) = self.chunks.front_mut() else { return };
         let bytes = bytes.min(chunk.data.len());
-        chunk.data.advance(bytes);
+        chunk.consume(bytes);
         self.shared.note_consumed(bytes);
         if chunk.data.is_empty() {
             self.chunks.pop_front();

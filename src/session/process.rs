@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use super::command::EnvPolicy;
 use super::error::CommandError;
 use super::lane::Chunk;
-use super::lend::Asking;
+use super::lend::{Asking, Offer};
 use super::outlet::send_patiently;
 use super::shared::{Shared, Which};
 use super::stdio::Input;
@@ -34,7 +34,7 @@ pub(super) struct Plan {
     pub(super) pty: Option<PtyRequest>,
     pub(super) env: Vec<Variable>,
     /// What the command may use of this machine.
-    pub(super) lends: Option<Asking>,
+    pub(super) lends: Option<Offer>,
     pub(super) start: Start,
     pub(super) input: Input,
 }
@@ -123,7 +123,8 @@ impl Process {
         let handle = ctx.handle();
         let must_wait = pty.is_some() || env.iter().any(|variable| variable.policy == EnvPolicy::Require);
         let setup = prepare(&handle, pty, env);
-        if let Some(mut lends) = lends {
+        if let Some(offer) = lends {
+            let mut lends = offer.lend()?;
             let (asked, prepared) = futures::join!(lends.ask(&handle), setup);
             self.lends = Some(lends);
             asked.and(prepared)?;
@@ -193,7 +194,7 @@ impl Process {
             DataType::Other(_) => return,
         };
         if !inherit {
-            return self.shared.push(which, Chunk { data, _credit: ctx.hold_credit() });
+            return self.shared.push(which, Chunk::new(data, ctx.hold_credit()));
         }
         if let Err(error) = write_to_our_own(which, data).await {
             self.shared.fail(CommandError::Inherit { stream: which.name(), error: Arc::new(error) });

@@ -12,7 +12,7 @@
 //! | the socket takes nothing any more | what still comes is dropped; it may have said why, so its bytes go on |
 //!
 //! Nothing is copied on the way down: chunks go from the packets they came in to the socket, many in one write. They
-//! hold their receive credit until the socket has taken them. On the way up bytes are read into the buffer that is sent.
+//! hold their receive credit until the socket has taken them, byte by byte: a slow reader is not taken for a stalled one. On the way up bytes are read into the buffer that is sent.
 //! Nothing is read while the channel's outbound queue is above its mark.
 
 use std::future::poll_fn;
@@ -358,5 +358,83 @@ async fn pass_up<R: Role>(
             want = (want / 2).max(SMALL_READ);
         }
         consume_budget().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Instant, sleep, sleep_until};
+
+    use super::*;
+    use crate::behaviour::Credit;
+    use crate::port::budget::{ChannelBudget, ConnectionBudget};
+    use crate::session::lane::{Chunk, Fate, Lane};
+    use crate::session::shared::Which;
+
+    /// Takes a kibibyte a second.
+    struct Slow(std::sync::Mutex<Instant>);
+
+    const STEP: Duration = Duration::from_secs(1);
+
+    impl Socket for Slow {
+        async fn readable(&self) -> io::Result<()> {
+            std::future::pending().await
+        }
+
+        async fn writable(&self) -> io::Result<()> {
+            let at = *self.0.lock().unwrap();
+            sleep_until(at).await;
+            Ok(())
+        }
+
+        fn try_read(&self, _: &mut BytesMut) -> io::Result<usize> {
+            Err(ErrorKind::WouldBlock.into())
+        }
+
+        fn try_write(&self, from: &[IoSlice<'_>]) -> io::Result<usize> {
+            let mut next = self.0.lock().unwrap();
+            if Instant::now() < *next {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            *next = Instant::now() + STEP;
+            Ok(from.iter().map(|slice| slice.len()).sum::<usize>().min(1 << 10))
+        }
+
+        fn shut(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn reset_on_drop(&self) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_reader_is_seen_to_take_something_with_every_write() {
+        const CHUNK: usize = 32 << 10;
+        let connection = ConnectionBudget::new(1 << 20);
+        let budget = ChannelBudget::new(Arc::clone(&connection), 1 << 20);
+        budget.yields_after(SIBLINGS_WAIT);
+        let lane = || Lane::new(Fate::Pipe, 0);
+        let shared = Shared::<()>::new(lane(), lane());
+        for _ in 0..2 {
+            let credit = Credit::new(budget.charge(CHUNK));
+            shared.push(Which::Stdout, Chunk::new(Bytes::from(vec![7; CHUNK]), Some(credit)));
+        }
+        shared.eof();
+        let (held, begun) = (budget.held(), Instant::now());
+        let passing = tokio::spawn(async move {
+            let passed = Passed::default();
+            let inlet = Inlet::new(shared, Which::Stdout);
+            pass_down(inlet, &Slow(std::sync::Mutex::new(Instant::now())), &passed, true).await.unwrap();
+            passed.to_socket.into_inner()
+        });
+        // Both chunks are under way for longer than the patience.
+        for second in 1..2 * 32 - 1 {
+            sleep_until(begun + STEP * second - STEP / 2).await;
+            assert!(budget.patience_ends().unwrap() > Instant::now(), "looks stalled in second {second}");
+            assert!(budget.held() <= held - 1024 * second as usize, "{second}: {} are held", budget.held());
+        }
+        sleep(STEP * 3).await;
+        assert_eq!(passing.await.unwrap(), 2 * CHUNK as u64);
+        assert_eq!((budget.held(), connection.used()), (0, 0), "all of it is back, and once");
     }
 }

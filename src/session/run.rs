@@ -8,7 +8,7 @@ use super::child::{Child, Deadline, Farewell, Owner};
 use super::command::{Command, Program};
 use super::error::CommandError;
 use super::lane::{Fate, Lane};
-use super::lend::lend;
+use super::lend::offer;
 use super::outlet::{ChildStdin, Outlet};
 use super::output::Output;
 use super::pipe::{ChildStderr, ChildStdout, Inlet};
@@ -18,6 +18,7 @@ use super::stdio::{DEFAULT_CAPTURE, Input, Stdin, Stdio, Target};
 use super::stream::ChannelStream;
 use crate::ChannelHandle;
 use crate::error::ConfigError;
+use crate::handle::route::Whereabouts;
 use crate::wire::request::ExitStatus;
 
 /// # Running it
@@ -141,12 +142,16 @@ impl Command {
         let start = self.program.start()?;
         let shared = Shared::new(lane(stdout, self.unread_cap), lane(stderr, self.unread_cap));
         let owner = Owner::new(Arc::clone(&shared), farewell, self.deadline.and_then(Deadline::from_now));
-        let lending = lend(&self.route, &self.options, self.agent, self.display);
-        let lends = owner.within(lending).await??;
+        let whereabouts = Whereabouts::default();
+        let lends = owner.within(offer(self.agent, self.display, &whereabouts)).await??;
+        let told = lends.is_some();
         let plan = Plan { pty: self.pty, env: self.env, lends, start, input };
         let [inherit_stdout, inherit_stderr] = [stdout, stderr].map(|target| target == Target::Inherit);
         let process = Process::new(Arc::clone(&shared), plan, inherit_stdout, inherit_stderr);
-        let opening = async move { self.route.open_channel(self.open, self.options, process).await };
+        let opening = async move {
+            let told = told.then_some(&whereabouts);
+            self.route.open_channel_telling(self.open, self.options, process, told).await
+        };
         let channel = owner.within(opening).await?.map_err(CommandError::Open)?;
         if let Some(error) = shared.failure() {
             return Err(error);

@@ -252,7 +252,7 @@ where
     ) -> Result<Next, BoxError> {
         match msg {
             ChannelMsg::Data { data_type: DataType::Normal, data } => {
-                self.shared.push(Which::Stdout, Chunk { data, _credit: ctx.hold_credit() });
+                self.shared.push(Which::Stdout, Chunk::new(data, ctx.hold_credit()));
             }
             ChannelMsg::Eof => self.shared.eof(),
             ChannelMsg::Closed { reason } => {

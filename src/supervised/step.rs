@@ -148,7 +148,8 @@ pub(super) async fn open<C: ClientChannel>(
         let slot = way.claim.slot.clone().filter(|_| !isolated);
         let connection = way.connection.actor().into();
         let opening = Opening { connection: Some(connection), lineage, limit };
-        let opened = way.with_lineage(lineage).open_channel(spec.request, spec.options, behaviour).await;
+        let opened =
+            way.with_lineage(lineage).open_channel(spec.request, spec.options, behaviour, None).await;
         opening.done();
         match opened {
             Ok(channel) => {

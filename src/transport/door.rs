@@ -100,6 +100,9 @@ pub(crate) trait Guest: Send {
 pub(crate) enum Decision {
     /// It is answered here and now.
     Answer(bool),
+    /// It is answered when this is done. The session handles nothing else until then, so what the peer asks for next finds it
+    /// done; it must take little time, or end by itself.
+    Wait(BoxFuture<'static, bool>),
     /// The behaviour gets it as an event, behind some others, and answers.
     Deliver { before: Vec<ChannelMsg>, request: ChannelMsg },
     /// It is decided elsewhere, and takes its time. The future queues the answer on the port.

@@ -68,7 +68,7 @@ pub(super) async fn find(
     number: u16,
 ) -> Result<Option<Cookie>, X11Error> {
     let found = async {
-        let mut file = match tokio::fs::File::open(path).await {
+        let mut file = match open(path).await {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?.take(MAX_FILE + 1),
         };
@@ -88,6 +88,24 @@ pub(super) async fn find(
         Ok(None)
     };
     found.await.map_err(|error| X11Error::Authority { path: path.to_owned(), error: Arc::new(error) })
+}
+
+/// Opens a regular file. A FIFO or a device could keep its reader waiting for ever: it is opened without waiting, and then
+/// refused.
+async fn open(path: &Path) -> io::Result<tokio::fs::File> {
+    let mut options = tokio::fs::File::options();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        options.custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed());
+    }
+    let file = options.open(path).await?;
+    if !file.metadata().await?.is_file() {
+        let problem = "is no regular file; name one, by the option or by XAUTHORITY";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+    }
+    Ok(file)
 }
 
 /// One entry.
@@ -213,8 +231,24 @@ mod tests {
             let error = find(whole.path(), &[], 0).await.unwrap_err();
             assert!(error.to_string().contains("in the middle"), "cut at {cut}: {error}");
         }
-        let error = find(Path::new("/dev/zero"), &[], 0).await.unwrap_err();
+        whole.as_file().set_len(MAX_FILE + 1).unwrap();
+        let error = find(whole.path(), &[], 0).await.unwrap_err();
         assert!(error.to_string().contains("longer than 1 MiB"), "{error}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn what_is_no_regular_file_is_an_error_and_nothing_waits_for_it() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let directory = tempfile::tempdir().unwrap();
+        let fifo = directory.path().join("fifo");
+        mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        for path in [fifo.as_path(), Path::new("/dev/zero"), directory.path()] {
+            // A blocking open of the FIFO would wait for a writer, and the runtime for it.
+            let found = tokio::time::timeout(std::time::Duration::from_secs(10), find(path, &[], 0)).await;
+            let error = found.expect("nothing is waited for").unwrap_err();
+            assert!(error.to_string().contains("is no regular file"), "{error}");
+        }
     }
 
     #[cfg(feature = "server")]

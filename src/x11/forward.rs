@@ -69,7 +69,7 @@ impl X11Forward {
         self
     }
 
-    /// Sets the file that has the display's cookie. Default: `$XAUTHORITY`, else `~/.Xauthority`. If it has none, trusted
+    /// Sets the file that has the display's cookie; it must be a regular file, and no FIFO. Default: `$XAUTHORITY`, else `~/.Xauthority`. If it has none, trusted
     /// clients are passed on without one, and the X server decides.
     pub fn authority(mut self, file: impl Into<PathBuf>) -> Self {
         self.authority = Some(file.into());

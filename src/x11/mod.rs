@@ -40,5 +40,6 @@ pub(crate) use cookie::MIT_MAGIC_COOKIE;
 pub(crate) use directory::private_directory;
 pub use display::Display;
 pub use error::X11Error;
+pub(crate) use forward::Prepared;
 pub use forward::X11Forward;
 pub(crate) use table::{Registration, Table};

@@ -6,15 +6,16 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 use ractor_ssh::config::{ChannelOptions, SlowConsumer};
 use ractor_ssh::error::RequestError;
-use ractor_ssh::session::CommandError;
+use ractor_ssh::session::{Command, CommandError};
 use ractor_ssh::x11::{Display, X11Error, X11Forward};
-use ractor_ssh::{ConnectionRef, ManagedSpec, Router};
+use ractor_ssh::{ConnectionRef, ManagedSpec, Pool, PoolConfig, Router};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::kit::{Peer, Sshd, peer_test};
 use crate::support::{
-    Served, XServer, add_cookie, connect_to, eventually, processes, run, soon, sshd_with_authority, text,
+    Agent, Served, XServer, add_cookie, connect_to, eventually, processes, run, soon, sshd_with_authority,
+    text,
 };
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -32,7 +33,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("a_display_is_gone_with_its_session", [x], gone),
         peer_test("a_display_that_was_lent_can_be_lent_on", [x], lent_on),
         peer_test("a_display_without_a_socket_in_the_file_system_is_found", [x], without_file),
-        peer_test("isolated_channels_and_managed_connections_are_lent_nothing_and_say_so", [x], isolated),
+        peer_test(
+            "whatever_connection_a_command_gets_is_lent_the_agent_and_the_display",
+            [x, Peer::OpenSshAgent],
+            elsewhere,
+        ),
         peer_test("connections_to_a_lent_display_are_limited", [x], limited),
     ]
 }
@@ -233,17 +238,35 @@ async fn without_file() {
     assert!(is_xvfb(&seen), "{seen}");
 }
 
-async fn isolated() {
-    let (served, x) = (Served::lent_to().await, XServer::start().await);
+/// Whatever connection it is that the command gets.
+async fn elsewhere() {
+    let (served, x, agent) = (Served::lent_to().await, XServer::start().await, Agent::start().await);
     let conn = served.connect().await;
-    let alone = ChannelOptions::new().slow_consumer(SlowConsumer::Isolate);
-    let error = soon(conn.exec(INFO).forward_x11(x.trusted()).options(alone).output()).await.unwrap_err();
-    let CommandError::Config(error) = error else { panic!("{error:?}") };
-    assert!(error.field == "forward_x11" && error.problem.contains("isolated"), "{error}");
     let managed = soon(served.client().manage(ManagedSpec::new())).await.unwrap();
-    let error = soon(managed.exec(INFO).forward_x11(x.trusted()).output()).await.unwrap_err();
-    assert!(error.to_string().contains("run the command on a `ConnectionRef`"), "{error}");
+    let pool = Pool::new(PoolConfig::new()).unwrap();
+    let host = pool.get(served.client());
+    let alone = || ChannelOptions::new().slow_consumer(SlowConsumer::Isolate);
+    let line = format!("ssh-add -l && {INFO}");
+    let commands = [
+        ("isolated", conn.exec(&line).options(alone())),
+        ("managed", managed.exec(&line)),
+        ("managed and isolated", managed.exec(&line).options(alone())),
+        ("pooled", host.exec(&line)),
+        ("pooled and isolated", host.exec(&line).options(alone())),
+        ("a client's own", Command::exec(served.client(), &line)),
+    ];
+    for (what, command) in commands {
+        let command = command.forward_x11(x.trusted()).forward_agent(agent.forward());
+        let output = soon(command.output()).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        let seen = output.stdout_text();
+        assert!(seen.contains(&agent.listed()) && is_xvfb(&seen), "{what}: {seen} {}", output.stderr_text());
+    }
+    // Nothing of it is left: the same connections have neither now.
+    for (what, command) in [("managed", managed.exec("ssh-add -l")), ("pooled", host.exec("ssh-add -l"))] {
+        assert!(!soon(command.output()).await.unwrap().status.success(), "{what}");
+    }
     soon(managed.shutdown(Duration::ZERO)).await;
+    soon(pool.shutdown(Duration::ZERO)).await;
 }
 
 /// Beyond what the client allows, X clients are told.

@@ -244,6 +244,15 @@ impl Served {
 
     /// A daemon whose logins have these permissions.
     pub(crate) async fn permitting(router: Router, permissions: Permissions) -> Self {
+        Self::configured(router, permissions, |config| config).await
+    }
+
+    /// A daemon that is told more.
+    pub(crate) async fn configured(
+        router: Router,
+        permissions: Permissions,
+        more: impl FnOnce(DaemonConfig) -> DaemonConfig,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let ssh_key = KeyPair::generate(directory.path().join("id"), KeyKind::Ed25519).unwrap();
         let (host_key, identity) = (generate_ed25519(), generate_ed25519());
@@ -261,7 +270,7 @@ impl Served {
                 }
             },
         );
-        let daemon = Daemon::start(config).await.unwrap();
+        let daemon = Daemon::start(more(config)).await.unwrap();
         Self { daemon, host_key: public, identity, directory, ssh_key }
     }
 

@@ -43,6 +43,25 @@ impl DaemonConfig {
         self
     }
 
+    /// Sets how many sessions of one user may have the peer's agent (`auth-agent-req@openssh.com`) at a time, on all of its
+    /// connections. Beyond: SSH_MSG_CHANNEL_FAILURE, counted in
+    /// [`requests_refused`](crate::observe::Counters::requests_refused). Default 256; [`usize::MAX`] lifts it. There is none
+    /// unless [`Router::agent_forwarding`] allows it.
+    #[must_use]
+    pub const fn max_agents_per_user(mut self, limit: usize) -> Self {
+        self.lend_limits.agents = limit;
+        self
+    }
+
+    /// Sets how many sessions of one user may have the peer's display (`x11-req`, RFC 4254 section 6.3.1) at a time, on all of
+    /// its connections. Beyond: as above. Default 64; [`usize::MAX`] lifts it. This machine has 990 display numbers for all
+    /// users together, from 10 to 999. There is none unless [`Router::x11_forwarding`] allows it.
+    #[must_use]
+    pub const fn max_displays_per_user(mut self, limit: usize) -> Self {
+        self.lend_limits.displays = limit;
+        self
+    }
+
     /// Sets how channels are run. Isolation and the open timeout mean nothing on a server. Forwarded connections make
     /// way for their siblings after 5 s as by [`SlowConsumer::Yield`](crate::config::SlowConsumer::Yield), unless that policy
     /// is set here with another time.

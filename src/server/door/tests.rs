@@ -86,6 +86,8 @@ impl Fixture {
             },
             router: Arc::new(router),
             limits,
+            lend_limits: LendLimits { agents: 2, displays: 1 },
+            lending: Arc::default(),
             open_timeout: Duration::from_secs(1),
             request_timeout: Duration::from_secs(1),
             login: Login {
@@ -331,6 +333,82 @@ async fn requests_beyond_the_rate_are_refused_and_a_flood_of_them_ends_the_conne
     assert!((0..40).all(|_| !fixture.door.may_ask()));
     assert_eq!(fixture.told().await, ["expel: too many channel requests per second"]);
     assert_eq!(fixture.gauges.requests_refused(), 75);
+}
+
+/// Router, and what asks for its agent and for its display.
+fn lending_house() -> (Router, Arc<Mutex<Vec<SessionRequest>>>, [ChannelMsg; 2]) {
+    let (router, seen) = open_house();
+    let router = router.agent_forwarding(|_| true).x11_forwarding(|_| true);
+    let cookie = X11Request::new("MIT-MAGIC-COOKIE-1", "00112233445566778899aabbccddeeff");
+    let display = ChannelMsg::X11 { want_reply: true, request: cookie };
+    (router, seen, [ChannelMsg::AuthAgent { want_reply: true }, display])
+}
+
+/// Waits, as the session does.
+async fn settled(decision: Decision) -> Option<bool> {
+    match decision {
+        Decision::Wait(decision) => Some(decision.await),
+        decision => answer(&decision),
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_is_lent_is_made_off_the_callback_and_there_for_the_command_that_follows() {
+    let (router, seen, asks) = lending_house();
+    let mut fixture = Fixture::new(router, SessionLimits::default(), Permissions::all()).await;
+    let mut guest = fixture.session();
+    for ask in asks.clone() {
+        let decision = guest.request(ask);
+        assert!(matches!(decision, Decision::Wait(_)), "not decided in the callback");
+        assert_eq!(settled(decision).await, Some(true));
+    }
+    let again: Vec<_> = asks.into_iter().map(|ask| answer(&guest.request(ask))).collect();
+    assert_eq!(again, [Some(true), Some(false)], "the same agent; no second display");
+    assert!(matches!(guest.request(exec("ls")), Decision::Later(_)));
+    let request = seen.lock().unwrap().pop().unwrap();
+    let (socket, display) = (request.agent_socket.unwrap(), request.x11.unwrap());
+    assert!(tokio::net::UnixStream::connect(&socket).await.is_ok());
+    assert!(display.authority.is_file());
+    drop(guest);
+    let gone = async {
+        while socket.exists() || display.authority.exists() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone).await.expect("all of it goes with the channel");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_user_has_so_many_agents_and_displays_and_gets_others_when_they_have_gone() {
+    let (router, _, [agent, display]) = lending_house();
+    let mut fixture = Fixture::new(router, SessionLimits::default(), Permissions::all()).await;
+    let mut guests: Vec<_> = (0..3).map(|_| fixture.session()).collect();
+    for (ask, expected) in [(&agent, [true, true, false]), (&display, [true, false, false])] {
+        let before = fixture.gauges.requests_refused();
+        for (guest, expected) in guests.iter_mut().zip(expected) {
+            assert_eq!(settled(guest.request(ask.clone())).await, Some(expected));
+        }
+        let refused = expected.iter().filter(|yes| !**yes).count() as u64;
+        assert_eq!(fixture.gauges.requests_refused() - before, refused);
+    }
+    drop(guests.remove(0));
+    for ask in [agent, display] {
+        assert_eq!(settled(guests[1].request(ask)).await, Some(true));
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_display_that_cannot_be_made_keeps_no_place() {
+    let (router, _, [_, display]) = lending_house();
+    let mut fixture = Fixture::new(router, SessionLimits::default(), Permissions::all()).await;
+    let mut guest = fixture.session();
+    let other = X11Request::new("XDM-AUTHORIZATION-1", "00");
+    let other = ChannelMsg::X11 { want_reply: true, request: other };
+    assert_eq!(settled(guest.request(other)).await, Some(false));
+    assert_eq!(settled(guest.request(display)).await, Some(true));
 }
 
 #[tokio::test]

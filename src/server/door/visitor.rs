@@ -11,11 +11,12 @@ use super::{Login, Reception};
 use crate::handle::msg::StartChannel;
 use crate::port::event::ChannelMsg;
 use crate::port::{Outgoing, Port};
-use crate::server::lend::{Lent, allows};
+use crate::server::lend::{Kind, Loans, allows};
 use crate::server::request::{SessionKind, SessionRequest};
 use crate::server::router::Made;
 use crate::transport::door::{Decision, Guest};
 use crate::wire::pty::PtyRequest;
+use crate::wire::request::X11Request;
 
 /// What was asked for, when a login's command is forced upon it.
 const ORIGINAL_COMMAND: &str = "SSH_ORIGINAL_COMMAND";
@@ -154,7 +155,7 @@ pub(super) struct Routed {
     env: Vec<(String, String)>,
     pty: Option<PtyRequest>,
     /// What the peer lends, if anything.
-    lent: Option<Box<Lent>>,
+    loans: Option<Loans>,
     /// Where the connection actor waits; nothing while a route decides, and once it runs.
     chosen: Arc<Mutex<Option<Chosen>>>,
     /// Dropped with the channel: a route that still decides need not go on.
@@ -167,7 +168,7 @@ impl Routed {
             port,
             env: Vec::new(),
             pty: None,
-            lent: None,
+            loans: None,
             chosen: Arc::new(Mutex::new(Some(chosen))),
             decides: None,
         }
@@ -189,16 +190,46 @@ impl Routed {
                 self.pty = Some(request);
                 true
             }
-            ChannelMsg::AuthAgent { .. } => {
-                let allowed = allows(reception.router.agent.as_ref(), &reception.session());
-                allowed && self.lent.get_or_insert_default().lend_agent(reception.lender())
-            }
-            ChannelMsg::X11 { request, .. } => {
-                let allowed = allows(reception.router.x11.as_ref(), &reception.session());
-                allowed && self.lent.get_or_insert_default().lend_display(reception.lender(), &request)
-            }
+            ChannelMsg::AuthAgent { .. } => return self.lend(reception, None),
+            ChannelMsg::X11 { request, .. } => return self.lend(reception, Some(request)),
             _ => false,
         })
+    }
+
+    /// Lends the display, or without one the agent. What is asked for next may be what needs it, so that waits.
+    fn lend(&mut self, reception: &Reception, display: Option<X11Request>) -> Decision {
+        let (kind, policy) = match display {
+            None => (Kind::Agent, &reception.router.agent),
+            Some(_) => (Kind::Display, &reception.router.x11),
+        };
+        if !allows(policy.as_ref(), &reception.session()) {
+            return Decision::Answer(false);
+        }
+        let loans = self.loans.get_or_insert_default();
+        if loans.has(kind) {
+            // An agent is an agent; a second display would be another one.
+            return Decision::Answer(kind == Kind::Agent);
+        }
+        let (lending, user) = (&reception.lending, &reception.login.user);
+        let Some(place) = lending.take(&reception.lend_limits, user, kind) else {
+            reception.intake.gauges.refuse_request();
+            return Decision::Answer(false);
+        };
+        let (lender, loans) = (reception.lender(), loans.clone());
+        let lends = match display {
+            None => loans.lend_agent(lender, place).boxed(),
+            Some(request) => loans.lend_display(lender, request, place).boxed(),
+        };
+        let limit = reception.request_timeout;
+        Decision::Wait(
+            async move {
+                tokio::time::timeout(limit, lends).await.unwrap_or_else(|_| {
+                    tracing::warn!(?kind, ?limit, "what is to be lent was not made in time");
+                    false
+                })
+            }
+            .boxed(),
+        )
     }
 
     fn start(&mut self, reception: &Reception, asked: SessionKind) -> Decision {
@@ -206,8 +237,8 @@ impl Routed {
         let (kind, environment) = imposed(&reception.login, asked);
         note(&self.port, &kind);
         let (env, pty) = (self.env.clone(), self.pty.clone());
-        let lent = self.lent.as_deref();
-        let (agent_socket, x11) = (lent.and_then(Lent::agent_socket), lent.and_then(Lent::x11));
+        let loans = self.loans.as_ref();
+        let (agent_socket, x11) = (loans.and_then(Loans::agent_socket), loans.and_then(Loans::x11));
         let request =
             SessionRequest { user, peer, local, permissions, kind, env, environment, pty, agent_socket, x11 };
         match reception.router.route(request, reception.intake.options.window_adjust) {

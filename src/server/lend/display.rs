@@ -5,16 +5,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::{Lender, Listens};
+use super::{Directory, Lender, Listens, Place};
 use crate::listen::Acceptor;
 use crate::server::request::X11Session;
 use crate::wire::open::OpenRequest;
 use crate::wire::request::X11Request;
-use crate::x11::{Cookie, Entry, MIT_MAGIC_COOKIE, private_directory};
+use crate::x11::{Cookie, Entry, MIT_MAGIC_COOKIE};
 
 /// As OpenSSH's `X11DisplayOffset` and `MAX_DISPLAYS`.
 const FIRST: u16 = 10;
@@ -29,13 +28,15 @@ const AT_A_TIME: usize = 32;
 pub(super) struct LentDisplay {
     // Dropped in this order.
     _listens: Vec<Listens>,
-    directory: TempDir,
+    directory: Directory,
+    _place: Place,
     number: u16,
     screen: u32,
 }
 
 impl LentDisplay {
-    pub(super) fn start(lender: Lender, request: &X11Request) -> io::Result<Self> {
+    /// Some system calls, which may block; must be called within a runtime.
+    pub(super) fn start(lender: Lender, request: &X11Request, place: Place) -> io::Result<Self> {
         use secrecy::ExposeSecret as _;
         let cookie = Cookie::from_hex(request.auth_cookie.expose_secret())
             .filter(|_| request.auth_protocol == MIT_MAGIC_COOKIE)
@@ -43,15 +44,16 @@ impl LentDisplay {
                 io::Error::new(ErrorKind::InvalidInput, "the client gave no MIT-MAGIC-COOKIE-1")
             })?;
         let (number, listeners) = bind()?;
-        let directory = private_directory("ssh-x11-")?;
-        write_private(&directory.path().join("Xauthority"), &Entry::file(number, &cookie))?;
+        let directory = Directory::new("ssh-x11-")?;
+        write_private(&directory.file("Xauthority"), &Entry::file(number, &cookie))?;
         let places = Arc::new(Semaphore::new(if request.single_connection { 1 } else { AT_A_TIME }));
         let single = request.single_connection;
         let listens = listeners.into_iter().map(|listener| {
             Listens(tokio::spawn(listen(listener, lender.clone(), Arc::clone(&places), single)))
         });
         tracing::debug!(display = number, "a forwarded display is reached here");
-        Ok(Self { _listens: listens.collect(), directory, number, screen: request.screen })
+        let listens = listens.collect();
+        Ok(Self { _listens: listens, directory, _place: place, number, screen: request.screen })
     }
 
     pub(super) fn session(&self) -> X11Session {
@@ -62,7 +64,7 @@ impl LentDisplay {
     }
 
     fn authority(&self) -> PathBuf {
-        self.directory.path().join("Xauthority")
+        self.directory.file("Xauthority")
     }
 }
 

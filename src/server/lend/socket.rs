@@ -5,14 +5,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tempfile::TempDir;
 use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 
-use super::{Lender, Listens};
+use super::{Directory, Lender, Listens, Place};
 use crate::listen::Acceptor;
 use crate::wire::open::OpenRequest;
-use crate::x11::private_directory;
 
 /// Connections at a time; more wait.
 const AT_A_TIME: usize = 16;
@@ -22,21 +20,24 @@ const AT_A_TIME: usize = 16;
 pub(super) struct LentAgent {
     // Dropped in this order.
     _listens: Listens,
-    directory: TempDir,
+    directory: Directory,
+    _place: Place,
 }
 
 impl LentAgent {
-    pub(super) fn start(lender: Lender) -> io::Result<Self> {
-        let directory = private_directory("ssh-agent-")?;
-        let path = directory.path().join("agent");
+    /// A few system calls, which may block; must be called within a runtime.
+    pub(super) fn start(lender: Lender, place: Place) -> io::Result<Self> {
+        let directory = Directory::new("ssh-agent-")?;
+        let path = directory.file("agent");
         let listener = UnixListener::bind(&path)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
         tracing::debug!(path = %path.display(), "a forwarded agent is reached here");
-        Ok(Self { _listens: Listens(tokio::spawn(listen(listener, lender))), directory })
+        let listens = Listens(tokio::spawn(listen(listener, lender)));
+        Ok(Self { _listens: listens, directory, _place: place })
     }
 
     pub(super) fn socket(&self) -> PathBuf {
-        self.directory.path().join("agent")
+        self.directory.file("agent")
     }
 }
 

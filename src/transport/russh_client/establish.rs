@@ -12,8 +12,9 @@ use tracing::Instrument;
 
 use super::config::russh_config;
 use super::convert;
-use super::handler::{BannerHook, ClientHandler, Fault, Found, Refusals, Shared};
+use super::handler::{BannerHook, ClientHandler, Fault, Found, Shared};
 use super::link::{Barrier, Handle};
+use super::openings::Openings;
 use super::transport::RusshTransport;
 use crate::auth::{Credentials, SessionBinding};
 use crate::config::{Limits, Timeouts};
@@ -86,7 +87,7 @@ where
         deciding: watch::Sender::new(false),
         given_up: CancellationToken::new(),
         ending: Ending::new(args.events),
-        refusals: Refusals::default(),
+        openings: Openings::default(),
         entrance: args.entrance,
         credit: Arc::clone(&credit),
         barrier: OnceLock::new(),

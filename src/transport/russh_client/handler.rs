@@ -6,11 +6,12 @@ use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
 use russh::keys::PublicKeyOrCertificate;
 use russh::keys::ssh_key::PublicKey;
 use russh::{Channel, ChannelId, ChannelOpenFailure, Sig};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::convert;
 use super::link::{Barrier, RusshLink};
+use super::openings::Openings;
 use super::rekey::Drain;
 use crate::error::ConnectionError;
 use crate::host_key::{Accepted, HostKeyError, Prepared, PresentedKey};
@@ -20,7 +21,7 @@ use crate::port::event::ChannelMsg;
 use crate::transport::TransportEvent;
 use crate::transport::door::{Admission, Entrance, NewChannel};
 use crate::transport::russh_common::{Ending, Outlet, Taps, convert as common, open_failure};
-use crate::wire::codes::{DataType, DisconnectCode, OpenFailureReason};
+use crate::wire::codes::{DataType, DisconnectCode};
 use crate::wire::open::OpenRequest;
 use crate::wire::request::ExitSignal;
 
@@ -57,7 +58,7 @@ pub(super) struct Shared {
     /// russh's session, which would keep the byte stream open for it.
     pub(super) given_up: CancellationToken,
     pub(super) ending: Ending,
-    pub(super) refusals: Refusals,
+    pub(super) openings: Openings,
     /// Where the channels come in that the server opens.
     pub(super) entrance: Entrance,
     pub(super) credit: Arc<OutboundCredit>,
@@ -65,48 +66,11 @@ pub(super) struct Shared {
     pub(super) barrier: OnceLock<Weak<Barrier>>,
 }
 
-/// The texts that came with refused opens. russh gives the opener the code alone, and the handler both.
-#[derive(Default)]
-pub(super) struct Refusals {
-    texts: Mutex<Option<Vec<(OpenFailureReason, String)>>>,
-    added: Notify,
-}
-
-impl Refusals {
-    fn add(&self, reason: OpenFailureReason, text: &str) {
-        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
-        texts.get_or_insert_default().push((reason, text.to_owned()));
-        drop(texts);
-        self.added.notify_waiters();
-    }
-
-    /// The text of a refusal with this reason. Its callback may still be under way.
-    pub(super) async fn take(&self, reason: OpenFailureReason, shared: &Shared) -> String {
-        loop {
-            let added = self.added.notified();
-            if let Some(text) = self.find(reason) {
-                return text;
-            }
-            if shared.taps.is_down() {
-                return String::new();
-            }
-            added.await;
-        }
-    }
-
-    fn find(&self, reason: OpenFailureReason) -> Option<String> {
-        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
-        let texts = texts.as_mut()?;
-        let at = texts.iter().position(|(of, _)| *of == reason)?;
-        Some(texts.remove(at).1)
-    }
-}
-
 impl Shared {
     /// Everybody learns that the connection is over. Only the first reason counts.
     pub(super) fn down(&self, error: ConnectionError) {
         if self.ending.down(&self.taps, error) {
-            self.refusals.added.notify_waiters();
+            self.openings.end();
         }
     }
 }
@@ -245,7 +209,7 @@ impl Handler for ClientHandler {
     async fn channel_open_failure(
         &mut self,
         channel: ChannelId,
-        reason: ChannelOpenFailure,
+        _reason: ChannelOpenFailure,
         description: &str,
         _language: &str,
         _session: &mut Session,
@@ -254,7 +218,7 @@ impl Handler for ClientHandler {
             // Of a channel that was open: russh has forgotten it, so it is over.
             self.shared.taps.closed(channel);
         } else {
-            self.shared.refusals.add(convert::open_failure(&reason), description);
+            self.shared.openings.refused(description);
         }
         Ok(())
     }

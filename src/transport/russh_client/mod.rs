@@ -5,6 +5,7 @@ mod convert;
 mod establish;
 mod handler;
 mod link;
+mod openings;
 mod rekey;
 #[cfg(test)]
 mod tests;

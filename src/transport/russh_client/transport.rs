@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use super::convert;
 use super::handler::Shared;
 use super::link::{Barrier, Handle, RusshLink};
+use super::openings::NotOpened;
 use super::rekey;
 use crate::error::ConnectionError;
 use crate::observe::Used;
@@ -38,28 +39,30 @@ impl Transport for RusshTransport {
         let credit = Arc::clone(&self.credit);
         let barrier = Arc::clone(&self.barrier);
         async move {
-            shared.drain.over().await;
-            let _expected = shared.taps.expect();
-            let opened = match request {
-                OpenRequest::Session => handle.channel_open_session().await,
+            let open = match request {
+                OpenRequest::Session => async move { handle.channel_open_session().await }.boxed(),
                 OpenRequest::DirectTcpip { host, port, originator_host, originator_port } => {
                     let (to, from) = (u32::from(port), u32::from(originator_port));
-                    handle.channel_open_direct_tcpip(host, to, originator_host, from).await
+                    async move { handle.channel_open_direct_tcpip(host, to, originator_host, from).await }
+                        .boxed()
                 }
-                OpenRequest::DirectStreamlocal { path } => handle.channel_open_direct_streamlocal(path).await,
+                OpenRequest::DirectStreamlocal { path } => {
+                    async move { handle.channel_open_direct_streamlocal(path).await }.boxed()
+                }
                 other => {
                     let what = format!("opening a {} channel from a client", other.channel_type());
                     return Err(OpenRefused::Unsupported(what));
                 }
             };
-            let channel = match opened {
+            shared.drain.over().await;
+            let _expected = shared.taps.expect();
+            let channel = match shared.openings.open(open).await {
                 Ok(channel) => channel,
-                Err(russh::Error::ChannelOpenFailure(reason)) => {
+                Err(NotOpened::Refused(reason, description)) => {
                     let reason = convert::open_failure(&reason);
-                    let description = shared.refusals.take(reason, &shared).await;
                     return Err(OpenRefused::ByPeer { reason, description });
                 }
-                Err(_) => return Err(OpenRefused::Lost),
+                Err(NotOpened::Lost) => return Err(OpenRefused::Lost),
             };
             let id = channel.id();
             let (read, half) = channel.split();

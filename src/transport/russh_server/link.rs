@@ -7,8 +7,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use russh::server::{Handle, Msg};
 
-use super::handler::ServerTaps;
 use super::replies::Replies;
+use super::session::ServerTaps;
 use crate::port::{Link, LinkClosed, LinkLook};
 use crate::transport::russh_common::{Outlet, convert};
 use crate::wire::codes::DataType;

@@ -11,9 +11,9 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::config::ServerSetup;
-use super::handler::{Login, ServerHandler, Shared};
 use super::meter::Meter;
 use super::replies::Replies;
+use super::session::{Login, ServerHandler, Shared};
 use super::transport::ServerTransport;
 use crate::config::{Limits, Timeouts};
 use crate::error::{ConnectionError, Phase};

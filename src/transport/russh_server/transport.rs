@@ -6,8 +6,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use russh::server::Handle;
 
-use super::handler::Shared;
 use super::link::ServerLink;
+use super::session::Shared;
 use crate::error::ConnectionError;
 use crate::observe::Used;
 use crate::port::{LinkClosed, Port};
