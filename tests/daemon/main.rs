@@ -25,6 +25,7 @@ mod forced;
 mod forwards;
 mod host_keys;
 mod idle;
+mod jump_host;
 #[path = "../kit/mod.rs"]
 mod kit;
 mod late_reads;
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
         late_reads::trials(),
         session_limits::trials(),
         forwards::trials(),
+        jump_host::trials(),
         listening::trials(),
         bastion::trials(),
         custom_subsystem::trials(),
