@@ -12,6 +12,8 @@
 //! errors.
 
 mod forwards;
+#[path = "../common/login.rs"]
+mod login;
 mod options;
 mod session;
 
@@ -31,7 +33,7 @@ async fn main() -> ExitCode {
     let code = match run(&args).await {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("ssh: {}: {error}", args.destination);
+            eprintln!("ssh: {}: {error}", args.login.destination);
             255
         }
     };
@@ -40,7 +42,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: &Args) -> Result<u8, BoxError> {
-    let applied = args.client().await?;
+    let applied = args.login.client(22).await?;
     let conn = Client::new(applied.config).connect().await?;
     // They are there as long as their handles are.
     let _forwards = forwards::set_up(&conn, args, &applied.options).await?;

@@ -23,7 +23,7 @@ async fn run(place: &Place, words: &[&str]) -> Output {
     let sshd = place.sshd().unwrap();
     let mut command = Command::new(program);
     command
-        .args(["-p", &sshd.port().to_string(), "-i"])
+        .args(["-F", "none", "-p", &sshd.port().to_string(), "-i"])
         .arg(sshd.identity())
         .arg("--known-hosts")
         .arg(sshd.known_hosts())
