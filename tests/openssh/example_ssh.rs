@@ -25,13 +25,13 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// The program, built with the tests.
-fn program() -> std::path::PathBuf {
+pub(crate) fn program() -> std::path::PathBuf {
     let test = std::env::current_exe().expect("the test has a path");
     let directory = test.ancestors().nth(2).expect("it is in target/*/deps");
     directory.join("examples").join("ssh")
 }
 
-fn arguments(sshd: &Sshd, words: &[&str]) -> Vec<String> {
+pub(crate) fn arguments(sshd: &Sshd, words: &[&str]) -> Vec<String> {
     let mut arguments = vec!["-p".to_owned(), sshd.port().to_string()];
     arguments.extend(["-i".to_owned(), sshd.identity().display().to_string()]);
     arguments.extend(["--known-hosts".to_owned(), sshd.known_hosts().display().to_string()]);
@@ -107,7 +107,7 @@ async fn jump_hosts() {
 }
 
 /// Sends back what it is sent.
-async fn echo_server() -> u16 {
+pub(crate) async fn echo_server() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
     tokio::spawn(async move {
