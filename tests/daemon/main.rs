@@ -23,6 +23,7 @@ mod example_sshd;
 mod exits;
 mod forced;
 mod forwards;
+mod functions;
 mod host_keys;
 mod idle;
 mod jump_host;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         clocks::trials(),
         life::trials(),
         routes::trials(),
+        functions::trials(),
         exits::trials(),
         late_reads::trials(),
         session_limits::trials(),
