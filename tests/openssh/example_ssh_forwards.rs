@@ -10,8 +10,8 @@ use tokio::io::{
 use tokio::net::{TcpStream, UnixStream};
 use tokio::process::{Child, Command};
 
-use crate::example_ssh::{arguments, echo_server, program};
-use crate::kit::{Peer, Sshd, peer_test};
+use crate::example_ssh::{arguments, echo_server};
+use crate::kit::{Peer, Sshd, example, peer_test};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let both = [Peer::OpenSshServer, Peer::OpenSshClient];
@@ -40,7 +40,7 @@ impl Program {
                     words.push("--");
                     words.extend(command);
                 }
-                let mut child = Command::new(program());
+                let mut child = Command::new(example("ssh"));
                 child.args(arguments(sshd, &words)).env_remove("SSH_AUTH_SOCK");
                 child
             }
