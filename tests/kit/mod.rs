@@ -9,6 +9,7 @@
 //! - [`SshAgent`] is an agent.
 //! - [`KeyPair`] makes keys and certificates with `ssh-keygen`.
 //! - [`example`] is the program of an example, [`openssh`] a client of OpenSSH's.
+//! - [`exchange`] and [`after_eof`] are the two ends of a byte stream.
 //! - [`soon`] and [`becomes_true`] wait, and give up.
 //! - [`peer_test`] registers a test that needs programs from outside, and [`run`] is such a binary's `main`.
 #![allow(dead_code, unused_imports, reason = "every test binary uses a part of the kit")]
@@ -31,6 +32,7 @@ mod programs;
 mod proxies;
 mod sshd;
 mod sshd_config;
+mod streams;
 mod trial;
 mod waiting;
 
@@ -43,5 +45,6 @@ pub(crate) use programs::{example, openssh};
 pub(crate) use proxies::RealProxy;
 pub(crate) use sshd::Sshd;
 pub(crate) use sshd_config::SshdBuilder;
+pub(crate) use streams::{after_eof, exchange};
 pub(crate) use trial::{execute, paused, peer_test, peer_test_within, run};
 pub(crate) use waiting::{SOON, becomes_true, soon};

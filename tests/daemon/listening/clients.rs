@@ -10,7 +10,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 
-use super::support::{SIZE, after_eof, answer, exchange, local, open_house};
+use super::support::{SIZE, answer, local, open_house};
+use crate::kit::{after_eof, exchange};
 use crate::ours::Quiet;
 use crate::programs::piece;
 use crate::support::{Served, eventually, soon};

@@ -13,7 +13,8 @@ use ractor_ssh::{DaemonConfig, GatewayPorts, Permissions};
 use secrecy::SecretString;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::support::{SIZE, after_eof, answer, exchange, local, open_house, target_socket};
+use super::support::{SIZE, answer, local, open_house, target_socket};
+use crate::kit::{after_eof, exchange};
 use crate::ours::Quiet;
 use crate::programs::{piece, router};
 use crate::support::{Served, soon};

@@ -7,7 +7,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::process::{Child, Command};
 
-use super::support::{SIZE, exchange, local, open_house, target, target_socket};
+use super::support::{SIZE, local, open_house, target, target_socket};
+use crate::kit::exchange;
 use crate::programs::{piece, router};
 use crate::support::{Ssh, eventually, soon};
 
