@@ -12,7 +12,7 @@ use secrecy::SecretString;
 
 #[derive(clap::Args)]
 pub(crate) struct Login {
-    /// Port of the server. Default: what the files say.
+    /// Port of the server. Default: what the files say, else the usual one.
     #[arg(short)]
     port: Option<u16>,
     /// User to log in as; also `user@host`. Default: what the files say, else the local user.
