@@ -1,9 +1,9 @@
 //! Dialogues with shells, devices and other programs that show a prompt.
 //!
 //! ```sh
-//! cargo run --example expect --features expect -- user@127.0.0.1 run 'cd /tmp' 'ls | wc -l'
-//! cargo run --example expect --features expect -- admin@router device 'terminal length 0' 'show version'
-//! cargo run --example expect --features expect -- --program passwd user@127.0.0.1 script steps.txt
+//! cargo run --example expect --features expect,ssh-config -- user@127.0.0.1 run 'cd /tmp' 'ls | wc -l'
+//! cargo run --example expect --features expect,ssh-config -- admin@router device 'terminal length 0' 'show version'
+//! cargo run --example expect --features expect,ssh-config -- --program passwd user@127.0.0.1 script steps.txt
 //! ```
 //!
 //! `run` leads one POSIX shell, and exits with the status of the last command. `device` learns the prompt first. `script`
@@ -20,8 +20,11 @@
 //! eof
 //! ```
 //!
-//! What the commands write goes to stdout; of a script, what came before each match. 255 is for errors of SSH and of the
-//! dialogue.
+//! It reads OpenSSH's configuration files, or the one that `-F` names. What the commands write goes to stdout; of a script,
+//! what came before each match. 255 is for errors of SSH and of the dialogue.
+
+#[path = "common/login.rs"]
+mod login;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -29,35 +32,18 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use ractor_ssh::auth::{AgentMode, Auth, IdentityFile};
+use login::Login;
 use ractor_ssh::expect::{Dialog, DialogOptions, Pattern, PosixShell};
-use ractor_ssh::host_key::{HostKeyPin, HostKeyPolicy, KnownHostsFiles};
 use ractor_ssh::wire::pty::PtyRequest;
-use ractor_ssh::{BoxError, Client, ClientConfig};
+use ractor_ssh::{BoxError, Client};
 use secrecy::SecretString;
 
 /// Leads a dialogue with a program on an SSH server.
 #[derive(Parser)]
 #[command(name = "expect")]
 struct Args {
-    /// Port of the server.
-    #[arg(short, default_value_t = 22)]
-    port: u16,
-    /// User to log in as; also `user@host`. Default: the local user.
-    #[arg(short = 'l')]
-    login: Option<String>,
-    /// Private key file. Default: the agent of SSH_AUTH_SOCK, then the usual files.
-    #[arg(short = 'i')]
-    identity: Vec<PathBuf>,
-    /// known_hosts file. Default: OpenSSH's.
-    #[arg(long)]
-    known_hosts: Option<PathBuf>,
-    /// Accept and write down the key of a host that is not known yet.
-    #[arg(long, conflicts_with = "pin")]
-    accept_new: bool,
-    /// Accept exactly the host key with this fingerprint, `SHA256:...`.
-    #[arg(long)]
-    pin: Option<String>,
+    #[command(flatten)]
+    login: Login,
     /// What to start, as a command line. Default: the login shell.
     #[arg(long)]
     program: Option<String>,
@@ -76,8 +62,6 @@ struct Args {
     /// Write everything that is said to stderr, escaped, with the time.
     #[arg(long)]
     transcript: bool,
-    /// `host` or `user@host`.
-    destination: String,
     #[command(subcommand)]
     command: Do,
 }
@@ -120,7 +104,7 @@ async fn main() -> ExitCode {
     match run(&args).await {
         Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(255)),
         Err(error) => {
-            eprintln!("expect: {}: {error}", args.destination);
+            eprintln!("expect: {}: {error}", args.login.destination);
             ExitCode::from(255)
         }
     }
@@ -132,7 +116,7 @@ async fn run(args: &Args) -> Result<u32, BoxError> {
         Do::Script { file } => steps(file).await?,
         _ => Vec::new(),
     };
-    let conn = Client::new(config(args).await?).connect().await?;
+    let conn = Client::new(args.login.client(22).await?.config).connect().await?;
     let program = args.program.as_ref().map_or_else(|| conn.shell(), |line| conn.exec(line));
     let terminal = PtyRequest::new(&args.term).size(args.size.0, args.size.1);
     let mut options =
@@ -231,40 +215,4 @@ fn print(bytes: &[u8]) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(bytes)?;
     stdout.flush()
-}
-
-async fn config(args: &Args) -> Result<ClientConfig, BoxError> {
-    let (user, host) = match args.destination.rsplit_once('@') {
-        Some((user, host)) => (Some(user.to_owned()), host),
-        None => (None, args.destination.as_str()),
-    };
-    let local = || std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).ok();
-    let user = args.login.clone().or(user).or_else(local).ok_or("no user: give user@host")?;
-    Ok(ClientConfig::new(host, user)
-        .port(args.port)
-        .auth(auth(args).await?)
-        .host_key(host_key(args)?)
-        .on_banner(|banner| eprint!("{banner}")))
-}
-
-async fn auth(args: &Args) -> Result<Auth, BoxError> {
-    if args.identity.is_empty() {
-        return Ok(Auth::usual());
-    }
-    let mut auth = Auth::new().agent(AgentMode::Off);
-    for path in &args.identity {
-        // Looked at now: a file that was asked for by name and cannot be read is an error, not something to pass over.
-        tokio::fs::metadata(path).await.map_err(|e| format!("{}: {e}", path.display()))?;
-        auth = auth.identity_file(IdentityFile::new(path));
-    }
-    Ok(auth)
-}
-
-fn host_key(args: &Args) -> Result<HostKeyPolicy, BoxError> {
-    if let Some(pin) = &args.pin {
-        return Ok(HostKeyPolicy::pinned([pin.parse::<HostKeyPin>()?]));
-    }
-    let files =
-        args.known_hosts.as_ref().map_or_else(KnownHostsFiles::default, |file| KnownHostsFiles::new([file]));
-    Ok(if args.accept_new { HostKeyPolicy::accept_new(files) } else { HostKeyPolicy::strict(files) })
 }

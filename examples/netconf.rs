@@ -1,14 +1,17 @@
 //! NETCONF over SSH: a client for any server, and a small server.
 //!
 //! ```sh
-//! cargo run --example netconf --features netconf -- call -p 830 admin@router \
+//! cargo run --example netconf --features netconf,ssh-config -- call -p 830 admin@router \
 //!     '<get-config><source><running/></source></get-config>'
-//! cargo run --example netconf --features netconf -- serve --listen 127.0.0.1:8300 --authorized-key ~/.ssh/id_ed25519.pub
+//! cargo run --example netconf --features netconf,ssh-config -- serve --listen 127.0.0.1:8300 --authorized-key ~/.ssh/id_ed25519.pub
 //! ```
 //!
-//! The client prints each reply, and exits with 1 if one has an `<rpc-error>`, with 255 for errors of SSH and of the
-//! session. The server keeps one configuration, as text: it is there to show the codec, and reads XML no better than it
-//! must.
+//! The client reads OpenSSH's configuration files, or the one that `-F` names; where they name no port, it is 830. It
+//! prints each reply, and exits with 1 if one has an `<rpc-error>`, with 255 for errors of SSH and of the session. The
+//! server keeps one configuration, as text: it is there to show the codec, and reads XML no better than it must.
+
+#[path = "common/login.rs"]
+mod login;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -19,12 +22,11 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use futures::{SinkExt as _, StreamExt as _};
-use ractor_ssh::auth::{AgentMode, Auth, IdentityFile};
-use ractor_ssh::host_key::{HostKeyPin, HostKeyPolicy, KnownHostsFiles};
+use login::Login;
 use ractor_ssh::netconf::{Framing, FramingError, NetconfCodec, NetconfOptions, NetconfSession};
 use ractor_ssh::session::ServerStream;
 use ractor_ssh::wire::keys::{HashAlg, PrivateKey, PublicKey, generate_ed25519};
-use ractor_ssh::{BoxError, Client, ClientConfig, Daemon, DaemonConfig, Router};
+use ractor_ssh::{BoxError, Client, Daemon, DaemonConfig, Router};
 use tokio_util::codec::Framed;
 
 /// Asks a NETCONF server, or is one.
@@ -45,24 +47,8 @@ enum Do {
 
 #[derive(clap::Args)]
 struct Call {
-    /// Port of the server.
-    #[arg(short, default_value_t = 830)]
-    port: u16,
-    /// User to log in as; also `user@host`. Default: the local user.
-    #[arg(short = 'l')]
-    login: Option<String>,
-    /// Private key file. Default: the agent of SSH_AUTH_SOCK, then the usual files.
-    #[arg(short = 'i')]
-    identity: Vec<PathBuf>,
-    /// known_hosts file. Default: OpenSSH's.
-    #[arg(long)]
-    known_hosts: Option<PathBuf>,
-    /// Accept and write down the key of a host that is not known yet.
-    #[arg(long, conflicts_with = "pin")]
-    accept_new: bool,
-    /// Accept exactly the host key with this fingerprint, `SHA256:...`.
-    #[arg(long)]
-    pin: Option<String>,
+    #[command(flatten)]
+    login: Login,
     /// Name of the subsystem.
     #[arg(long, default_value = "netconf")]
     subsystem: String,
@@ -72,8 +58,6 @@ struct Call {
     /// Seconds a reply may take.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
     deadline: u64,
-    /// `host` or `user@host`.
-    destination: String,
     /// What goes into `<rpc>`, one request each.
     #[arg(required = true)]
     operations: Vec<String>,
@@ -95,7 +79,7 @@ struct Serve {
 #[tokio::main]
 async fn main() -> ExitCode {
     let (outcome, who) = match Args::parse().command {
-        Do::Call(call) => (self::call(&call).await, call.destination),
+        Do::Call(call) => (self::call(&call).await, call.login.destination),
         Do::Serve(serve) => (self::serve(&serve).await.map(|()| true), serve.listen.to_string()),
     };
     match outcome {
@@ -109,7 +93,7 @@ async fn main() -> ExitCode {
 
 /// Whether no reply has an error.
 async fn call(args: &Call) -> Result<bool, BoxError> {
-    let conn = Client::new(config(args).await?).connect().await?;
+    let conn = Client::new(args.login.client(830).await?.config).connect().await?;
     let mut options = NetconfOptions::new().deadline(Duration::from_secs(args.deadline));
     if args.version_1_0 {
         options = options.only_1_0();
@@ -232,40 +216,4 @@ fn name(text: &str) -> &str {
     let tag = text.split_once('<').map_or("", |(_, tag)| tag);
     let end = tag.find(|letter: char| letter.is_whitespace() || matches!(letter, '/' | '>')).unwrap_or(0);
     tag.get(..end).and_then(|name| name.rsplit(':').next()).unwrap_or_default()
-}
-
-async fn config(args: &Call) -> Result<ClientConfig, BoxError> {
-    let (user, host) = match args.destination.rsplit_once('@') {
-        Some((user, host)) => (Some(user.to_owned()), host),
-        None => (None, args.destination.as_str()),
-    };
-    let local = || std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).ok();
-    let user = args.login.clone().or(user).or_else(local).ok_or("no user: give user@host")?;
-    Ok(ClientConfig::new(host, user)
-        .port(args.port)
-        .auth(auth(args).await?)
-        .host_key(host_key(args)?)
-        .on_banner(|banner| eprint!("{banner}")))
-}
-
-async fn auth(args: &Call) -> Result<Auth, BoxError> {
-    if args.identity.is_empty() {
-        return Ok(Auth::usual());
-    }
-    let mut auth = Auth::new().agent(AgentMode::Off);
-    for path in &args.identity {
-        // Looked at now: a file that was asked for by name and cannot be read is an error, not something to pass over.
-        tokio::fs::metadata(path).await.map_err(|e| format!("{}: {e}", path.display()))?;
-        auth = auth.identity_file(IdentityFile::new(path));
-    }
-    Ok(auth)
-}
-
-fn host_key(args: &Call) -> Result<HostKeyPolicy, BoxError> {
-    if let Some(pin) = &args.pin {
-        return Ok(HostKeyPolicy::pinned([pin.parse::<HostKeyPin>()?]));
-    }
-    let files =
-        args.known_hosts.as_ref().map_or_else(KnownHostsFiles::default, |file| KnownHostsFiles::new([file]));
-    Ok(if args.accept_new { HostKeyPolicy::accept_new(files) } else { HostKeyPolicy::strict(files) })
 }

@@ -1,13 +1,17 @@
 //! A usable SFTP client.
 //!
 //! ```sh
-//! cargo run --example sftp --features sftp-client -- -p 2222 user@127.0.0.1 ls -l releases
-//! cargo run --example sftp --features sftp-client -- user@127.0.0.1 get -r releases .
-//! cargo run --example sftp --features sftp-client -- user@127.0.0.1 put --resume image.iso isos/
+//! cargo run --example sftp --features sftp-client,ssh-config -- -p 2222 user@127.0.0.1 ls -l releases
+//! cargo run --example sftp --features sftp-client,ssh-config -- user@127.0.0.1 get -r releases .
+//! cargo run --example sftp --features sftp-client,ssh-config -- user@127.0.0.1 put --resume image.iso isos/
 //! ```
 //!
-//! In a terminal there is a bar for each file under way, and one for the whole. Exits with 0 when all is well, 1 when
-//! something of a transfer failed, 255 for SSH errors. Ctrl-c ends it; `--resume` goes on behind what is there.
+//! It reads OpenSSH's configuration files, or the one that `-F` names. In a terminal there is a bar for each file under
+//! way, and one for the whole. Exits with 0 when all is well, 1 when something of a transfer failed, 255 for SSH errors.
+//! Ctrl-c ends it; `--resume` goes on behind what is there.
+
+#[path = "common/login.rs"]
+mod login;
 
 use std::collections::HashMap;
 use std::io::{IsTerminal as _, Write as _};
@@ -18,10 +22,9 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use ractor_ssh::auth::{AgentMode, Auth, IdentityFile};
-use ractor_ssh::host_key::{HostKeyPin, HostKeyPolicy, KnownHostsFiles};
+use login::Login;
+use ractor_ssh::BoxError;
 use ractor_ssh::sftp::{DirEntry, FileKind, Progress, SftpClient, Symlinks, Transfer, TransferReport};
-use ractor_ssh::{BoxError, ClientConfig};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -30,26 +33,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Parser)]
 #[command(name = "sftp")]
 struct Args {
-    /// Port of the server.
-    #[arg(short, default_value_t = 22)]
-    port: u16,
-    /// User to log in as; also `user@host`. Default: the local user.
-    #[arg(short = 'l')]
-    login: Option<String>,
-    /// Private key file. Default: the agent of SSH_AUTH_SOCK, then the usual files.
-    #[arg(short = 'i')]
-    identity: Vec<PathBuf>,
-    /// known_hosts file. Default: OpenSSH's.
-    #[arg(long)]
-    known_hosts: Option<PathBuf>,
-    /// Accept and write down the key of a host that is not known yet.
-    #[arg(long, conflicts_with = "pin")]
-    accept_new: bool,
-    /// Accept exactly the host key with this fingerprint, `SHA256:...`.
-    #[arg(long)]
-    pin: Option<String>,
-    /// `host` or `user@host`.
-    destination: String,
+    #[command(flatten)]
+    login: Login,
     #[command(subcommand)]
     command: Do,
 }
@@ -115,7 +100,7 @@ async fn main() -> ExitCode {
     match run(&args).await {
         Ok(well) => ExitCode::from(u8::from(!well)),
         Err(error) => {
-            eprintln!("sftp: {}: {error}", args.destination);
+            eprintln!("sftp: {}: {error}", args.login.destination);
             ExitCode::from(255)
         }
     }
@@ -123,7 +108,7 @@ async fn main() -> ExitCode {
 
 /// Whether nothing failed.
 async fn run(args: &Args) -> Result<bool, BoxError> {
-    let sftp = SftpClient::open_session(config(args).await?).await?;
+    let sftp = SftpClient::open_session(args.login.client(22).await?.config).await?;
     let work = async {
         Ok::<_, BoxError>(match &args.command {
             Do::Get { remote, local, how } => get(&sftp, remote, local, how).await?,
@@ -262,40 +247,4 @@ fn details(entry: &DirEntry) -> String {
     let size = entry.attributes.size.unwrap_or(0);
     let time = entry.attributes.times.map_or(0, |(_, modified)| modified);
     format!("{text} {size:>12} {time:>10}")
-}
-
-async fn config(args: &Args) -> Result<ClientConfig, BoxError> {
-    let (user, host) = match args.destination.rsplit_once('@') {
-        Some((user, host)) => (Some(user.to_owned()), host),
-        None => (None, args.destination.as_str()),
-    };
-    let local = || std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).ok();
-    let user = args.login.clone().or(user).or_else(local).ok_or("no user: give user@host")?;
-    Ok(ClientConfig::new(host, user)
-        .port(args.port)
-        .auth(auth(args).await?)
-        .host_key(host_key(args)?)
-        .on_banner(|banner| eprint!("{banner}")))
-}
-
-async fn auth(args: &Args) -> Result<Auth, BoxError> {
-    if args.identity.is_empty() {
-        return Ok(Auth::usual());
-    }
-    let mut auth = Auth::new().agent(AgentMode::Off);
-    for path in &args.identity {
-        // Looked at now: a file that was asked for by name and cannot be read is an error, not something to pass over.
-        tokio::fs::metadata(path).await.map_err(|e| format!("{}: {e}", path.display()))?;
-        auth = auth.identity_file(IdentityFile::new(path));
-    }
-    Ok(auth)
-}
-
-fn host_key(args: &Args) -> Result<HostKeyPolicy, BoxError> {
-    if let Some(pin) = &args.pin {
-        return Ok(HostKeyPolicy::pinned([pin.parse::<HostKeyPin>()?]));
-    }
-    let files =
-        args.known_hosts.as_ref().map_or_else(KnownHostsFiles::default, |file| KnownHostsFiles::new([file]));
-    Ok(if args.accept_new { HostKeyPolicy::accept_new(files) } else { HostKeyPolicy::strict(files) })
 }

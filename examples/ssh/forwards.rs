@@ -1,6 +1,9 @@
 //! Ports, sockets, the agent and the display.
 
+use std::time::Duration;
+
 use ractor_ssh::auth::AgentForward;
+use ractor_ssh::error::ConnectionError;
 use ractor_ssh::forward::ForwardHandle;
 use ractor_ssh::session::Command;
 use ractor_ssh::ssh_config::{AgentForwarding, Forward, HostOptions};
@@ -29,15 +32,15 @@ pub(crate) async fn set_up(
     wanted.extend(options.local_forwards());
     wanted.extend(options.remote_forwards());
     wanted.extend(options.dynamic_forwards());
-    let leads_anywhere = |forward: &Forward| forward.remote && forward.connect.is_none();
-    let limited = options.permit_remote_open().iter().any(|place| place != "any");
-    if limited && wanted.iter().any(leads_anywhere) {
-        return Err("PermitRemoteOpen is not honoured: leave it out, or give -R a destination".into());
-    }
     let mut handles = Vec::new();
     for forward in wanted {
         let remote = forward.remote;
-        match conn.forward(forward.to_forward(options.gateway_ports() == Some(true))).await {
+        let mut spec = forward.to_forward(options.gateway_ports() == Some(true));
+        if remote && forward.connect.is_none() {
+            let options = options.clone();
+            spec = spec.permit_open(move |host, port| options.permits_remote_open(host, port));
+        }
+        match conn.forward(spec).await {
             Ok(handle) => {
                 if remote && forward.listen.is_port_0() {
                     eprintln!(
@@ -52,6 +55,20 @@ pub(crate) async fn set_up(
         }
     }
     Ok(handles)
+}
+
+/// Waits for what the command has left behind, as OpenSSH does: forwarded connections, those to the agent and to displays,
+/// and those that come meanwhile.
+pub(crate) async fn see_off(conn: &ConnectionRef, forwards: &[ForwardHandle]) -> Result<(), ConnectionError> {
+    loop {
+        let channels = conn.info().await?.channels;
+        let used = channels.iter().any(|channel| channel.kind != "session");
+        // A connection's last bytes may still be on their way to it when its channel is gone.
+        if !used && forwards.iter().all(|forward| forward.counters().open == 0) {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// The command with what is lent to it.

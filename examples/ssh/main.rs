@@ -8,10 +8,12 @@
 //! ```
 //!
 //! It reads OpenSSH's configuration files, or the one that `-F` names. stdin, stdout and stderr are streamed and
-//! binary-safe. Exits with the remote status, 128 + n when the remote command was ended by signal n, and 255 for SSH
-//! errors.
+//! binary-safe. When the command has ended, forwarded connections may go on to their end. Exits with the remote status,
+//! 128 + n when the remote command was ended by signal n, and 255 for SSH errors.
 
 mod forwards;
+#[path = "../common/login.rs"]
+mod login;
 mod options;
 mod session;
 
@@ -20,7 +22,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use options::Args;
-use ractor_ssh::{BoxError, Client};
+use ractor_ssh::forward::ForwardHandle;
+use ractor_ssh::ssh_config::HostOptions;
+use ractor_ssh::{BoxError, Client, ConnectionRef};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -31,7 +35,7 @@ async fn main() -> ExitCode {
     let code = match run(&args).await {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("ssh: {}: {error}", args.destination);
+            eprintln!("ssh: {}: {error}", args.login.destination);
             255
         }
     };
@@ -40,19 +44,37 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: &Args) -> Result<u8, BoxError> {
-    let applied = args.client().await?;
+    let applied = args.login.client(22).await?;
     let conn = Client::new(applied.config).connect().await?;
     // They are there as long as their handles are.
-    let _forwards = forwards::set_up(&conn, args, &applied.options).await?;
-    let status = if session::is_wanted(args, &applied.options) {
-        session::run(&conn, args, &applied.options).await?
-    } else {
-        tokio::select! {
-            error = conn.closed() => return Err(error.into()),
-            interrupted = tokio::signal::ctrl_c() => interrupted.map(|()| 130)?,
-        }
-    };
-    let _ = std::io::stdout().flush();
+    let forwards = forwards::set_up(&conn, args, &applied.options).await?;
+    let status = work(args, &conn, &applied.options, &forwards).await;
     conn.close().await;
+    // Not before nothing is left of them, such as the file of a socket.
+    for forward in &forwards {
+        forward.close().await;
+    }
+    status
+}
+
+/// The command and what it leaves behind, or nothing until it is interrupted.
+async fn work(
+    args: &Args,
+    conn: &ConnectionRef,
+    options: &HostOptions,
+    forwards: &[ForwardHandle],
+) -> Result<u8, BoxError> {
+    if !session::is_wanted(args, options) {
+        return tokio::select! {
+            error = conn.closed() => Err(error.into()),
+            interrupted = tokio::signal::ctrl_c() => Ok(interrupted.map(|()| 130)?),
+        };
+    }
+    let status = session::run(conn, args, options).await;
+    let _ = std::io::stdout().flush();
+    let status = status?;
+    if let Err(error) = forwards::see_off(conn, forwards).await {
+        eprintln!("ssh: {}: {error}", args.login.destination);
+    }
     Ok(status)
 }

@@ -207,7 +207,7 @@ impl Common {
     }
 
     async fn ask(&self, mut channel: ChannelStream, present: &mut Present<'_>) {
-        match tokio::time::timeout(self.spec.handshake_limit, ask(&mut channel)).await {
+        match tokio::time::timeout(self.spec.handshake_limit, ask(&mut channel, &self.spec)).await {
             Ok(Ok((version, to, early))) => {
                 self.connect(channel, &to, Some((version, early)), present).await;
             }

@@ -79,7 +79,7 @@ impl Common {
             }
             Kind::Remote { .. } => None,
             Kind::Dynamic { .. } => {
-                match tokio::time::timeout(self.spec.handshake_limit, ask(socket)).await {
+                match tokio::time::timeout(self.spec.handshake_limit, ask(socket, &self.spec)).await {
                     Ok(Ok((version, to, early))) => {
                         Some(Wanted { request: to.request(from), version: Some(version), early })
                     }
@@ -127,9 +127,10 @@ impl Common {
     }
 }
 
-/// Has a SOCKS client say where it wants to go.
+/// Has a SOCKS client say where it wants to go, which is where it may go.
 pub(super) async fn ask(
     socket: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    spec: &Forward,
 ) -> io::Result<(Version, Endpoint, Bytes)> {
     let mut request = Request::default();
     let mut read = BytesMut::with_capacity(socks::LONGEST);
@@ -144,6 +145,10 @@ pub(super) async fn ask(
             Step::Refuse(reply, why) => {
                 say_goodbye(socket, &reply).await;
                 return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+            }
+            Step::Connect(version, host, port) if !spec.permits(&host, port) => {
+                say_goodbye(socket, &version.reply(Answer::NotAllowed)).await;
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it may not go there"));
             }
             Step::Connect(version, host, port) => {
                 return Ok((version, Endpoint::tcp(host, port), read.freeze()));

@@ -47,6 +47,18 @@ pub(super) enum To {
 /// A function that serves connections taken on the server.
 pub(super) type Handler = dyn Fn(ChannelStream) -> BoxFuture<'static, ()> + Send + Sync;
 
+/// Says which destinations SOCKS clients may ask for.
+#[derive(Clone)]
+struct Permit(Arc<Permits>);
+
+type Permits = dyn Fn(&str, u16) -> bool + Send + Sync;
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Permit")
+    }
+}
+
 impl fmt::Debug for To {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -95,6 +107,7 @@ pub struct Forward {
     pub(super) while_down: WhileDown,
     pub(super) handshake_limit: Duration,
     pub(super) connect_limit: Duration,
+    permit: Option<Permit>,
 }
 
 impl Forward {
@@ -106,6 +119,7 @@ impl Forward {
             while_down: WhileDown::Wait(Duration::from_secs(30)),
             handshake_limit: Duration::from_secs(10),
             connect_limit: Duration::from_secs(10),
+            permit: None,
         }
     }
 
@@ -204,6 +218,28 @@ impl Forward {
         self
     }
 
+    /// Sets which destinations SOCKS clients may ask for, of a forward that is [dynamic](Self::dynamic) or
+    /// [dynamic on the server](Self::remote_dynamic): `permit` gets the name or address as the client says it, not looked
+    /// up, and the port. To whom it says no is told so (SOCKS5: "connection not allowed by ruleset", RFC 1928 section 6),
+    /// and counted as [refused](super::ForwardCounters::refused). It is called for one connection each, and is not to take
+    /// long. Default: all.
+    ///
+    /// ```
+    /// use ractor_ssh::forward::Forward;
+    ///
+    /// let web = Forward::remote_dynamic(("localhost", 0)).permit_open(|_, port| matches!(port, 80 | 443));
+    /// assert!(web.check().is_ok());
+    /// ```
+    pub fn permit_open(mut self, permit: impl Fn(&str, u16) -> bool + Send + Sync + 'static) -> Self {
+        self.permit = Some(Permit(Arc::new(permit)));
+        self
+    }
+
+    /// Whether a SOCKS client may go there.
+    pub(super) fn permits(&self, host: &str, port: u16) -> bool {
+        self.permit.as_ref().is_none_or(|Permit(permit)| permit(host, port))
+    }
+
     /// Looks at every value.
     ///
     /// # Errors
@@ -222,6 +258,11 @@ impl Forward {
                     to.check_target()?;
                 }
             }
+        }
+        let asks = matches!(&self.kind, Kind::Dynamic { .. } | Kind::Remote { to: To::Asked, .. });
+        if self.permit.is_some() && !asks {
+            let fix = "leave it out; it is for dynamic forwards";
+            return Err(ConfigError::new("permit_open", "has no SOCKS client to ask about", fix));
         }
         if self.max_connections == 0 {
             return Err(ConfigError::new("max_connections", "is 0", "give at least 1 connection"));

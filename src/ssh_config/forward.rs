@@ -108,7 +108,9 @@ impl Forward {
         })
     }
 
-    /// The forward for [`ConnectionRef::forward`](crate::ConnectionRef::forward) and its kin. An end that listens and
+    /// The forward for [`ConnectionRef::forward`](crate::ConnectionRef::forward) and its kin; if it is a remote one that leads
+    /// wherever SOCKS clients ask for, `PermitRemoteOpen` is still to be [put into
+    /// it](super::HostOptions::permits_remote_open). An end that listens and
     /// names no address is on loopback, or on every address if `gateway_ports` says so, which is for local ones only.
     pub fn to_forward(&self, gateway_ports: bool) -> forward::Forward {
         let here = if gateway_ports { "*" } else { "localhost" };
@@ -191,6 +193,17 @@ impl Forward {
     }
 }
 
+/// Whether one value of `PermitRemoteOpen` is for this destination.
+pub(super) fn opens(place: &str, host: &str, port: u16) -> bool {
+    let parts = match place.strip_prefix('[') {
+        Some(inner) => inner.split_once("]:"),
+        None => place.split_once(':'),
+    };
+    // Without a port, it is `none` or `any`.
+    let Some((named, at)) = parts else { return place.eq_ignore_ascii_case("any") };
+    (named == "*" || named == host) && (at == "*" || at.parse() == Ok(port))
+}
+
 /// Splits at colons; brackets keep colons together, a backslash takes the next character as it is.
 fn fields(spec: &str) -> Option<Vec<Field>> {
     let mut fields = Vec::new();
@@ -259,6 +272,28 @@ mod tests {
         assert_eq!(shown(Forward::remote("*:1080")).as_deref(), Some("[*]:1080 [socks]:0"));
         assert_eq!(shown(Forward::dynamic("localhost:1080")).as_deref(), Some("[localhost]:1080"));
         assert_eq!(shown(Forward::dynamic("1:h:2")), None);
+    }
+
+    #[test]
+    fn permitted_destinations_are_the_same_to_the_letter_or_a_star() {
+        for (place, host, port, yes) in [
+            ("any", "h", 1, true),
+            ("none", "h", 1, false),
+            ("h:1", "h", 1, true),
+            ("h:1", "h", 2, false),
+            ("h:1", "H", 1, false),
+            ("h:1", "h.", 1, false),
+            ("h:*", "h", 65535, true),
+            ("h:*", "i", 1, false),
+            ("*:1", "::1", 1, true),
+            ("*:1", "h", 2, false),
+            ("*:*", "h", 2, true),
+            ("[::1]:3", "::1", 3, true),
+            ("[::1]:3", "0:0:0:0:0:0:0:1", 3, false),
+            ("*.example:1", "a.example", 1, false),
+        ] {
+            assert_eq!(opens(place, host, port), yes, "{place} {host} {port}");
+        }
     }
 
     #[test]

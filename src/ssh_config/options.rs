@@ -281,10 +281,19 @@ impl HostOptions {
         self.flag("exitonforwardfailure")
     }
 
-    /// `PermitRemoteOpen`: `host:port`, `any` or `none`.
+    /// `PermitRemoteOpen`: `host:port`, `any` or `none`. See [`permits_remote_open`](Self::permits_remote_open).
     #[must_use]
     pub fn permit_remote_open(&self) -> &[String] {
         self.words("permitremoteopen")
+    }
+
+    /// Whether `PermitRemoteOpen` lets the SOCKS clients of a remote forward go there: for
+    /// [`Forward::permit_open`](crate::forward::Forward::permit_open). As in OpenSSH, names and addresses must be the same to
+    /// the letter, `*` stands for all hosts or ports, and nothing is looked up.
+    #[must_use]
+    pub fn permits_remote_open(&self, host: &str, port: u16) -> bool {
+        let places = self.permit_remote_open();
+        places.is_empty() || places.iter().any(|place| super::forward::opens(place, host, port))
     }
 
     /// `StreamLocalBindMask`.

@@ -7,9 +7,9 @@ use libtest_mimic::Trial;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::kit::{KeyKind, KeyPair, Peer, Sshd, peer_test, require_program};
+use crate::kit::{KeyKind, KeyPair, Peer, Sshd, example, openssh, peer_test};
 use crate::programs::{Check, piece};
-use crate::support::{example, soon};
+use crate::support::soon;
 
 pub(crate) fn trials() -> Vec<Trial> {
     let both = [Peer::OpenSshClient, Peer::OpenSshServer];
@@ -73,16 +73,10 @@ impl Relay {
 
     /// `ssh` to the relay, all but the command.
     fn ssh(&self) -> Command {
-        let mut command = Command::new(require_program("ssh").unwrap());
+        let known_hosts = self.sshd.directory().join("known_relay");
+        let mut command = Command::from(openssh("ssh", self.key.path(), &known_hosts, "yes").unwrap());
         command
-            .args(["-F", "none", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes"])
-            .args(["-o", "StrictHostKeyChecking=yes", "-o", "GlobalKnownHostsFile=/dev/null", "-o"])
-            .arg(format!("UserKnownHostsFile=\"{}\"", self.sshd.directory().join("known_relay").display()))
-            .arg("-i")
-            .arg(self.key.path())
             .args(["-p", &self.port.to_string(), "-l", "visitor"])
-            .env_remove("SSH_AUTH_SOCK")
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);

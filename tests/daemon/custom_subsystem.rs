@@ -6,8 +6,8 @@ use libtest_mimic::Trial;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
-use crate::kit::{KeyKind, KeyPair, Peer, peer_test};
-use crate::support::{Ssh, example, soon};
+use crate::kit::{KeyKind, KeyPair, Peer, example, peer_test};
+use crate::support::{Ssh, soon};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let none: [Peer; 0] = [];

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 
-use crate::kit::{KeyKind, KeyPair, Peer, is_running, peer_test, peer_test_within, require_program};
+use crate::kit::{KeyKind, KeyPair, Peer, example, is_running, peer_test, peer_test_within, require_program};
 use crate::support::soon;
 
 mod leaks;
@@ -48,13 +48,6 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// The program, built with the tests.
-fn program() -> PathBuf {
-    let test = std::env::current_exe().expect("the test has a path");
-    let directory = test.ancestors().nth(2).expect("it is in target/*/deps");
-    directory.join("examples").join("sshd")
-}
-
 /// The files of a server and its client.
 struct Files {
     directory: TempDir,
@@ -82,7 +75,7 @@ impl Files {
 
     /// The server, all but what an option is for.
     fn server(&self) -> Command {
-        let mut command = Command::new(program());
+        let mut command = Command::new(example("sshd"));
         command
             .args(["--listen", "127.0.0.1:0", "--host-key"])
             .arg(self.host_key.path())
@@ -274,7 +267,7 @@ async fn complaints() {
         (&["--host-key", &host_key, "--user", "alice"], "--password-file"),
         (&["--host-key", &host_key, "--authorized-keys", &keys, "--listen", "nowhere"], "--listen"),
     ] {
-        let mut command = Command::new(program());
+        let mut command = Command::new(example("sshd"));
         command.args(arguments);
         let output = soon(command.kill_on_drop(true).output()).await.unwrap();
         assert!(!output.status.success(), "{arguments:?}");

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::kit::{Peer, peer_test};
+use crate::kit::{Peer, after_eof, peer_test};
 use crate::ours::Quiet;
 use crate::programs::{byte_at, piece, router};
 use crate::support::{Served, Ssh, eventually, soon};
@@ -40,14 +40,10 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Sends back all it gets when that has ended: only a passed-on eof makes it speak.
-async fn after_eof(listener: TcpListener) {
-    while let Ok((mut stream, _)) = listener.accept().await {
-        tokio::spawn(async move {
-            let mut all = Vec::new();
-            stream.read_to_end(&mut all).await.unwrap();
-            stream.write_all(&all).await.unwrap();
-        });
+/// Each connection speaks when it has heard everything.
+async fn serve(listener: TcpListener) {
+    while let Ok((stream, _)) = listener.accept().await {
+        tokio::spawn(after_eof(stream));
     }
 }
 
@@ -72,7 +68,7 @@ fn to(addr: SocketAddr) -> OpenRequest {
 
 async fn through_ssh() {
     let (listener, addr) = listen().await;
-    tokio::spawn(after_eof(listener));
+    tokio::spawn(serve(listener));
     let ssh = Ssh::new();
     let served = ssh.serve(|config| config.router(only(addr))).await;
     let file = ssh.directory().join("input");

@@ -23,8 +23,10 @@ mod example_sshd;
 mod exits;
 mod forced;
 mod forwards;
+mod functions;
 mod host_keys;
 mod idle;
+mod jump_host;
 #[path = "../kit/mod.rs"]
 mod kit;
 mod late_reads;
@@ -65,10 +67,12 @@ fn main() -> ExitCode {
         clocks::trials(),
         life::trials(),
         routes::trials(),
+        functions::trials(),
         exits::trials(),
         late_reads::trials(),
         session_limits::trials(),
         forwards::trials(),
+        jump_host::trials(),
         listening::trials(),
         bastion::trials(),
         custom_subsystem::trials(),

@@ -1,6 +1,6 @@
 //! A daemon, and ways to reach it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use ractor_ssh::{ChannelRef, Client, ClientConfig, ConnectionRef, Daemon, Daemon
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::kit::{KeyKind, KeyPair, require_program};
+use crate::kit::{KeyKind, KeyPair, openssh, require_program};
 use crate::ours::Quiet;
 
 pub(crate) const USER: &str = "alice";
@@ -171,19 +171,9 @@ impl Ssh {
     fn program_at(&self, name: &str, port: u16, host_key: &str, batch: &str) -> Command {
         let known_hosts = self.directory.path().join("known_hosts");
         std::fs::write(&known_hosts, format!("[127.0.0.1]:{port} {host_key}\n")).unwrap();
-        let mut command = Command::new(require_program(name).unwrap());
+        let mut command = Command::from(openssh(name, self.key.path(), &known_hosts, batch).unwrap());
         command
-            .args(["-F", "none", "-o", &format!("BatchMode={batch}"), "-o", "IdentitiesOnly=yes"])
-            .args(["-o", "ConnectTimeout=20"])
-            .args(["-o", "StrictHostKeyChecking=yes", "-o", "GlobalKnownHostsFile=/dev/null"])
-            .args(["-o", "UpdateHostKeys=no"])
-            .arg("-o")
-            .arg(format!("UserKnownHostsFile=\"{}\"", known_hosts.display()))
-            .arg("-i")
-            .arg(self.key.path())
             .args(["-o", &format!("Port={port}")])
-            .env_remove("SSH_AUTH_SOCK")
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
@@ -205,13 +195,6 @@ pub(crate) async fn open_when_free(conn: &ConnectionRef) -> ChannelRef<Quiet> {
         }
     })
     .await
-}
-
-/// The program of an example, built with the tests.
-pub(crate) fn example(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("the test has a path");
-    let directory = test.ancestors().nth(2).expect("it is in target/*/deps");
-    directory.join("examples").join(name)
 }
 
 /// A daemon that lets nobody in yet.

@@ -4,7 +4,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ractor_ssh::auth::{Auth, IdentityFile};
 use ractor_ssh::host_key::{HostKeyPolicy, KnownHostsFiles};
@@ -13,9 +13,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
 use crate::kit::Sshd;
-
-/// Nothing that is waited for takes longer, unless it is broken.
-pub(crate) const SOON: Duration = Duration::from_secs(15);
+pub(crate) use crate::kit::{becomes_true, soon};
 
 /// How to reach a server of the kit: its user, its key, its known host.
 pub(crate) fn config(sshd: &Sshd) -> ClientConfig {
@@ -49,29 +47,6 @@ pub(crate) async fn fails(config: ClientConfig) -> ConnectError {
 pub(crate) async fn works(connection: &ConnectionRef) {
     let output = soon("a command", connection.exec("echo through").output()).await.unwrap();
     assert_eq!(output.stdout_text(), "through\n");
-}
-
-/// The future's output.
-///
-/// # Panics
-/// After [`SOON`].
-pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
-    match tokio::time::timeout(SOON, future).await {
-        Ok(output) => output,
-        Err(_) => panic!("not done after {SOON:?}: {what}"),
-    }
-}
-
-/// Waits for a change somebody else makes.
-///
-/// # Panics
-/// After [`SOON`].
-pub(crate) async fn becomes_true(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + SOON;
-    while !condition() {
-        assert!(Instant::now() < end, "it never came about that {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 /// A server of one connection.

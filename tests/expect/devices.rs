@@ -7,8 +7,8 @@ use ractor_ssh::expect::{DialogOptions, ExpectError, Prompt};
 use ractor_ssh::test_util::ScriptedChannel;
 use ractor_ssh::wire::pty::PtyRequest;
 
-use crate::kit::Peer;
-use crate::support::{Place, Scene, both_with, paused, scene};
+use crate::kit::{Peer, paused};
+use crate::support::{Place, Scene, both_with, scene};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![

@@ -6,7 +6,8 @@ use libtest_mimic::Trial;
 use ractor_ssh::expect::{DialogOptions, ExpectError, Pattern};
 use ractor_ssh::wire::request::ExitStatus;
 
-use crate::support::{Scene, paused, scene};
+use crate::kit::paused;
+use crate::support::{Scene, scene};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![

@@ -5,7 +5,7 @@ use std::process::Output;
 use libtest_mimic::Trial;
 use tokio::process::Command;
 
-use crate::kit::{Peer, peer_test};
+use crate::kit::{Peer, example, peer_test};
 use crate::support::Place;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -18,12 +18,10 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 async fn run(place: &Place, program: &str, words: &[&str]) -> Output {
-    let test = std::env::current_exe().unwrap();
-    let example = test.ancestors().nth(2).unwrap().join("examples").join("expect");
     let sshd = place.sshd.as_ref().unwrap();
-    let mut command = Command::new(example);
+    let mut command = Command::new(example("expect"));
     command
-        .args(["-p", &sshd.port().to_string(), "-i"])
+        .args(["-F", "none", "-p", &sshd.port().to_string(), "-i"])
         .arg(sshd.identity())
         .arg("--known-hosts")
         .arg(sshd.known_hosts())

@@ -8,7 +8,8 @@ use ractor_ssh::expect::{DialogOptions, Direction, ExpectError, LineEnd, Pattern
 use secrecy::SecretString;
 use tokio::time::Instant;
 
-use crate::support::{Scene, paused, scene};
+use crate::kit::paused;
+use crate::support::{Scene, scene};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![

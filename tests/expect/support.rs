@@ -14,18 +14,6 @@ use ractor_ssh::{Client, ClientConfig, ConnectionRef, Daemon, DaemonConfig, Daem
 
 use crate::kit::{Peer, Sshd, peer_test};
 
-/// A test without peers, in which time passes only when everybody waits.
-pub(crate) fn paused<F>(name: &str, body: impl FnOnce() -> F + Send + 'static) -> Trial
-where
-    F: Future<Output = ()>,
-{
-    Trial::test(name, move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
-        runtime.unwrap().block_on(body());
-        Ok(())
-    })
-}
-
 /// A dialogue with a scripted program.
 pub(crate) struct Scene {
     pub(crate) dialog: Dialog,

@@ -4,7 +4,6 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 use ractor_ssh::auth::{Auth, Identity, IdentityFile};
@@ -16,9 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::kit::{Peer, Sshd, peer_test};
-
-/// Nothing that is waited for takes longer, unless it is broken.
-pub(crate) const SOON: Duration = Duration::from_secs(30);
+pub(crate) use crate::kit::{becomes_true, soon};
 
 /// A server that forwards.
 #[allow(clippy::large_enum_variant, reason = "there are few")]
@@ -93,29 +90,6 @@ where
         peer_test(&format!("{name} (OpenSSH)"), [Peer::OpenSshServer], move || body(Which::OpenSsh)),
         peer_test(&format!("{name} (ours)"), [], move || body(Which::Ours)),
     ]
-}
-
-/// The future's output.
-///
-/// # Panics
-/// After [`SOON`].
-pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
-    match tokio::time::timeout(SOON, future).await {
-        Ok(output) => output,
-        Err(_) => panic!("not done after {SOON:?}: {what}"),
-    }
-}
-
-/// Waits for a change somebody else makes.
-///
-/// # Panics
-/// After [`SOON`].
-pub(crate) async fn becomes_true(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + SOON;
-    while !condition() {
-        assert!(Instant::now() < end, "it never came about that {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 /// Somewhere that a forward leads to.

@@ -17,6 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("socks::names_are_not_looked_up_here", [], unresolved),
         peer_test("socks::a_client_that_says_nothing_is_given_up", [], silent),
         peer_test("socks::it_listens_on_unix_sockets_too", [], unix),
+        peer_test("socks::a_destination_that_is_not_permitted_is_not_asked_for", [], permits),
     ];
     trials.extend(both("socks::the_reply_follows_the_reason", refused));
     trials.extend(both("socks::what_is_said_without_waiting_is_not_lost", early));
@@ -121,6 +122,30 @@ async fn not_allowed() {
     let (conn, forward) = set_up(&server).await;
     assert_eq!(answer(&forward, &five(80)).await, [5, 0, 5, 2, 0, 1, 0, 0, 0, 0, 0, 0]);
     assert_eq!(answer(&forward, &four(80)).await, [0, 91, 0, 0, 0, 0, 0, 0]);
+    soon("closing", conn.close()).await;
+}
+
+async fn permits() {
+    let server = Server::ours(Router::new().forward_tcpip(|_| true)).await;
+    let conn = server.connect().await;
+    let (there, other) = (Destination::new().await, Destination::new().await);
+    let (port, wrong) = (there.addr.port(), other.addr.port());
+    there.echo();
+    let spec = Forward::dynamic(any_port()).permit_open(move |host, at| host == "127.0.0.1" && at == port);
+    let forward = conn.forward(spec).await.unwrap();
+    assert_eq!(answer(&forward, &five(wrong)).await, [5, 0, 5, 2, 0, 1, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(answer(&forward, &four(wrong)).await, [0, 91, 0, 0, 0, 0, 0, 0]);
+    let name = [&[5, 1, 0, 5, 1, 0, 3, 9][..], b"localhost", &port.to_be_bytes()].concat();
+    assert_eq!(answer(&forward, &name).await[3], 2, "what is said counts, not what it leads to");
+    assert_eq!(conn.info().await.unwrap().counters.channels_opened, 0);
+    becomes_true("all have ended", || forward.counters().open == 0).await;
+    assert_eq!((forward.counters().total, forward.counters().refused), (3, 3));
+    let mut stream = enter(&forward).await;
+    stream.write_all(&[&five(port)[..], b"hello"].concat()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    assert!(rest(&mut stream).await.ends_with(b"hello"));
+    let local = Forward::local(any_port(), ("localhost", 1)).permit_open(|_, _| true);
+    assert_eq!(local.check().unwrap_err().field, "permit_open");
     soon("closing", conn.close()).await;
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use ractor_ssh::DaemonConfig;
 
 use crate::kex::{Lists, Role};
 use crate::login::password;
@@ -169,7 +170,11 @@ async fn after_login() {
 }
 
 async fn before_login() {
-    let target = Target::with(|config| config.max_auth_attempts(1000)).await;
+    // Nobody is turned away because others before it still wait for their refusal.
+    let limits = |config: DaemonConfig| {
+        config.max_auth_attempts(1000).max_startups(1000, 0, 1000).max_per_source(1000)
+    };
+    let target = Target::with(limits).await;
     let mut bystander = target.bystander().await;
     let before = crate::rules::panics().len();
     let outcome = try_all(&entry(), async |messages, wait| {

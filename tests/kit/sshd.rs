@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,8 @@ use rustix::process::Signal;
 
 use super::daemon::{Launch, POLL, Setup, Shared};
 use super::keys::KeyPair;
-use super::process::{Process, freeze, require_program};
+use super::process::{Process, freeze};
+use super::programs::openssh;
 use super::sshd_config::SshdBuilder;
 use super::trial;
 
@@ -168,27 +169,8 @@ impl Sshd {
     /// The OpenSSH client, set up for this server (its key, its known host, no other configuration);
     /// the command to run is still to be added.
     pub(crate) fn ssh_command(&self) -> io::Result<Command> {
-        let mut command = Command::new(require_program("ssh")?);
-        command.args([
-            "-F",
-            "none",
-            "-o",
-            "BatchMode=yes",
-            "-o",
-            "IdentitiesOnly=yes",
-            "-o",
-            "ConnectTimeout=20",
-        ]);
-        command.args(["-o", "StrictHostKeyChecking=yes", "-o", "GlobalKnownHostsFile=/dev/null"]);
-        command.arg("-o").arg(format!("UserKnownHostsFile=\"{}\"", self.known_hosts().display()));
-        command.arg("-i").arg(self.identity()).args([
-            "-p",
-            &self.port.to_string(),
-            "-l",
-            self.user(),
-            "127.0.0.1",
-        ]);
-        command.env_remove("SSH_AUTH_SOCK").stdin(Stdio::null());
+        let mut command = openssh("ssh", self.identity(), &self.known_hosts(), "yes")?;
+        command.args(["-p", &self.port.to_string(), "-l", self.user(), "127.0.0.1"]);
         Ok(command)
     }
 

@@ -101,6 +101,18 @@ where
     }
 }
 
+/// A test without peers, in which time passes only when everybody waits.
+pub(crate) fn paused<F>(name: &str, body: impl FnOnce() -> F + Send + 'static) -> Trial
+where
+    F: Future<Output = ()>,
+{
+    Trial::test(name, move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        runtime.unwrap().block_on(body());
+        Ok(())
+    })
+}
+
 /// Runs a body on a runtime of its own. Returning an error, panicking and taking longer than `limit` (even
 /// without ever yielding) are failures, reported with the logs of the servers it started.
 pub(crate) fn execute<B, F>(limit: Duration, name: &str, body: B) -> Result<(), String>

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::kit::{KeyKind, KeyPair, Sshd, require_program};
+use crate::kit::{KeyKind, KeyPair, Sshd, openssh, require_program};
 
 pub(crate) const USER: &str = "alice";
 
@@ -42,7 +42,10 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 
 /// A program that ends with its value, and finds nothing of ours in its environment.
 pub(crate) fn program(name: &str) -> Command {
-    let mut command = Command::new(require_program(name).unwrap());
+    alone(Command::new(require_program(name).unwrap()))
+}
+
+fn alone(mut command: Command) -> Command {
     command
         .env_remove("SSH_AUTH_SOCK")
         .env_remove("DISPLAY")
@@ -292,26 +295,9 @@ impl Served {
         let known_hosts = self.directory.path().join("known_hosts");
         let key = self.host_key.to_openssh().unwrap();
         std::fs::write(&known_hosts, format!("[127.0.0.1]:{port} {key}\n")).unwrap();
-        let mut command = program("ssh");
-        command
-            .args([
-                "-F",
-                "none",
-                "-o",
-                "BatchMode=yes",
-                "-o",
-                "IdentitiesOnly=yes",
-                "-o",
-                "ConnectTimeout=20",
-            ])
-            .args(["-o", "StrictHostKeyChecking=yes", "-o", "GlobalKnownHostsFile=/dev/null"])
-            .arg("-o")
-            .arg(format!("UserKnownHostsFile={}", known_hosts.display()))
-            .arg("-i")
-            .arg(self.ssh_key.path())
-            .args(["-p", &port.to_string(), "-l", USER])
-            .args(options)
-            .arg("127.0.0.1");
+        let ssh = openssh("ssh", self.ssh_key.path(), &known_hosts, "yes").unwrap();
+        let mut command = alone(Command::from(ssh));
+        command.args(["-p", &port.to_string(), "-l", USER]).args(options).arg("127.0.0.1");
         command
     }
 }

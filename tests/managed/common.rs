@@ -2,7 +2,7 @@
 //!
 //! Knows the crate's public API only.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ractor_ssh::auth::{Auth, IdentityFile};
 use ractor_ssh::config::Timeouts;
@@ -16,9 +16,7 @@ use ractor_ssh::{
 };
 
 use crate::kit::Sshd;
-
-/// Nothing that is waited for takes longer, unless it is broken.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+pub(crate) use crate::kit::{SOON, becomes_true, soon};
 
 /// The smallest pause between attempts that is of any use.
 pub(crate) const PAUSE: Duration = Duration::from_millis(10);
@@ -61,29 +59,6 @@ pub(crate) fn spec() -> ManagedSpec {
 
 pub(crate) async fn manage(config: ClientConfig, spec: ManagedSpec) -> ManagedRef {
     Client::new(config).manage(spec).await.unwrap()
-}
-
-/// The future's output.
-///
-/// # Panics
-/// After [`SOON`].
-pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
-    match tokio::time::timeout(SOON, future).await {
-        Ok(output) => output,
-        Err(_) => panic!("not done after {SOON:?}: {what}"),
-    }
-}
-
-/// Waits for a change somebody else makes.
-///
-/// # Panics
-/// After [`SOON`].
-pub(crate) async fn becomes_true(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + SOON;
-    while !condition() {
-        assert!(Instant::now() < end, "it never came about that {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 /// Waits until the managed connection is in such a state.

@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::common::becomes_true;
-use crate::kit::{Peer, Sshd, peer_test};
+use crate::kit::{Peer, Sshd, example, peer_test};
 use crate::proxy::Proxy;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -26,13 +26,6 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("tail::it_leaves_nothing_on_the_remote_host", SERVER, leaves_nothing),
         peer_test("tail::an_unknown_host_is_255_with_a_word_about_it", SERVER, unknown_host),
     ]
-}
-
-/// The program, built with the tests.
-fn program() -> std::path::PathBuf {
-    let test = std::env::current_exe().expect("the test has a path");
-    let directory = test.ancestors().nth(2).expect("it is in target/*/deps");
-    directory.join("examples").join("tail_supervised")
 }
 
 type Lines = Arc<Mutex<Vec<String>>>;
@@ -57,7 +50,7 @@ fn collect(from: impl AsyncRead + Unpin + Send + 'static) -> Lines {
 
 impl Tail {
     fn start(sshd: &Sshd, port: u16, known_hosts: &Path, file: &Path) -> Self {
-        let mut child = Command::new(program())
+        let mut child = Command::new(example("tail_supervised"))
             .args(["-p", &port.to_string(), "-l", sshd.user()])
             .arg("-i")
             .arg(sshd.identity())

@@ -22,6 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("netconfd::is_asked_by_the_example", netconfd, example_client),
         peer_test("ncclient::talks_to_a_server_made_of_the_codec", ncclient, ncclient_to_us),
         peer_test("example_netconf::client_and_server_understand_each_other", Peer::OpenSshClient, both),
+        peer_test("example_netconf::the_port_is_830_unless_it_is_said_or_stands_in_a_file", [], port),
     ]
 }
 
@@ -56,6 +57,8 @@ async fn example_client() {
     let destination = format!("{}@127.0.0.1", sshd.user());
     let base = [
         "call",
+        "-F",
+        "none",
         "-p",
         &port,
         "-i",
@@ -131,7 +134,8 @@ async fn both() {
     let server = Served::start(&directory.path().join("id.pub"));
     let port = server.port.to_string();
     let words = |more: &[&'static str]| {
-        let base = ["call", "-p", &port, "-i", key.path().to_str().unwrap(), "--pin", &server.pin];
+        let key = key.path().to_str().unwrap();
+        let base = ["call", "-F", "none", "-p", &port, "-i", key, "--pin", &server.pin];
         base.iter().chain(more).map(|word| (*word).to_owned()).collect::<Vec<_>>()
     };
     for (more, status, out) in [
@@ -155,5 +159,24 @@ async fn both() {
         let (stdout, stderr) =
             (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.code() == Some(status) && stdout.contains(out), "{more:?}: {stdout}{stderr}");
+    }
+}
+
+/// The command that leads to the server is told the port.
+async fn port() {
+    let directory = tempfile::tempdir().unwrap();
+    let (seen, config) = (directory.path().join("seen"), directory.path().join("config"));
+    let known = format!("ProxyCommand echo %h %p > {}\nHost router\nPort 2022\n", seen.display());
+    std::fs::write(&config, known).unwrap();
+    let config = config.to_str().unwrap();
+    for (words, wanted) in [
+        (&["bridge"][..], "bridge 830\n"),
+        (&["router"], "router 2022\n"),
+        (&["-o", "Port=2222", "router"], "router 2222\n"),
+        (&["-p", "22", "router"], "router 22\n"),
+    ] {
+        let output = run_example(&[&["call", "-F", config], words, &["<get/>"]].concat()).await;
+        assert_eq!(output.status.code(), Some(255), "it hangs up at once: {output:?}");
+        assert_eq!(std::fs::read_to_string(&seen).unwrap(), wanted, "{words:?}");
     }
 }

@@ -11,7 +11,7 @@ use ractor_ssh::netconf::{
 use tokio::io::{AsyncWriteExt as _, DuplexStream};
 use tokio_util::codec::Framed;
 
-use crate::support::paused;
+use crate::kit::paused;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![

@@ -1,30 +1,16 @@
 //! A real NETCONF server behind `sshd`, and the example, as client and as server.
 
-use std::future::Future;
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
 use ractor_ssh::auth::{AgentMode, Auth, IdentityFile};
 use ractor_ssh::host_key::{HostKeyPolicy, KnownHostsFiles};
 use ractor_ssh::{Client, ClientConfig, ConnectionRef};
 use tempfile::TempDir;
 
-use crate::kit::{Sshd, require_program};
-
-/// A test without peers, in which time passes only when everybody waits.
-pub(crate) fn paused<F>(name: &str, body: impl FnOnce() -> F + Send + 'static) -> Trial
-where
-    F: Future<Output = ()>,
-{
-    Trial::test(name, move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
-        runtime.unwrap().block_on(body());
-        Ok(())
-    })
-}
+use crate::kit::{Sshd, example, require_program};
 
 /// A process that is killed when it is no longer needed.
 pub(crate) struct Running(Child);
@@ -131,13 +117,6 @@ impl Netconfd {
     }
 }
 
-fn example() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let example = test.ancestors().nth(2).unwrap().join("examples").join("netconf");
-    assert!(example.exists(), "it is built: `cargo build --examples`");
-    example
-}
-
 /// The example as a server, which lets one key in.
 pub(crate) struct Served {
     pub(crate) port: u16,
@@ -147,7 +126,7 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) fn start(authorized_key: &Path) -> Self {
-        let mut child = Command::new(example())
+        let mut child = Command::new(example("netconf"))
             .args(["serve", "--listen", "127.0.0.1:0", "--authorized-key"])
             .arg(authorized_key)
             .stdin(Stdio::null())
@@ -168,7 +147,7 @@ impl Served {
 
 /// The example as a client.
 pub(crate) async fn run_example(words: &[&str]) -> Output {
-    let mut command = tokio::process::Command::new(example());
+    let mut command = tokio::process::Command::new(example("netconf"));
     command.args(words).env_remove("SSH_AUTH_SOCK").stdin(Stdio::null()).kill_on_drop(true);
     command.output().await.unwrap()
 }

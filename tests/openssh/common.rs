@@ -23,9 +23,7 @@ use sha1::{Digest as _, Sha1};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::kit::{Peer, Sshd, peer_test};
-
-/// Nothing that is waited for takes longer, unless it is broken.
-pub(crate) const SOON: Duration = Duration::from_secs(15);
+pub(crate) use crate::kit::{SOON, soon};
 
 /// How to reach a server of the kit: its user, its key, its known host.
 pub(crate) fn config(sshd: &Sshd) -> ClientConfig {
@@ -48,17 +46,6 @@ pub(crate) async fn becomes_true<F: Future<Output = bool>>(what: &str, mut condi
     while !condition().await {
         assert!(Instant::now() < end, "it never came about that {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-/// The future's output.
-///
-/// # Panics
-/// After [`SOON`].
-pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
-    match tokio::time::timeout(SOON, future).await {
-        Ok(output) => output,
-        Err(_) => panic!("not done after {SOON:?}: {what}"),
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use libtest_mimic::Trial;
 use tokio::process::Command;
 
-use crate::kit::{Peer, Sshd, peer_test};
+use crate::kit::{Peer, Sshd, example, peer_test};
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![peer_test("example_observer::a_real_host_is_shown", Peer::OpenSshServer, real_host)]
@@ -13,9 +13,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 
 async fn real_host() {
     let sshd = Sshd::builder().start().expect("sshd starts");
-    let test = std::env::current_exe().expect("the test has a path");
-    let program = test.ancestors().nth(2).expect("it is in target/*/deps").join("examples").join("observer");
-    let output = Command::new(program)
+    let output = Command::new(example("observer"))
         .args(["--once", "--every", "1500", "-p", &sshd.port().to_string()])
         .arg("-i")
         .arg(sshd.identity())

@@ -9,7 +9,7 @@ use tokio::io::{
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::process::Command;
 
-use crate::kit::{Peer, Sshd, peer_test};
+use crate::kit::{Peer, Sshd, example, peer_test};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let real = Peer::OpenSshServer;
@@ -24,14 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// The program, built with the tests.
-fn program() -> std::path::PathBuf {
-    let test = std::env::current_exe().expect("the test has a path");
-    let directory = test.ancestors().nth(2).expect("it is in target/*/deps");
-    directory.join("examples").join("ssh")
-}
-
-fn arguments(sshd: &Sshd, words: &[&str]) -> Vec<String> {
+pub(crate) fn arguments(sshd: &Sshd, words: &[&str]) -> Vec<String> {
     let mut arguments = vec!["-p".to_owned(), sshd.port().to_string()];
     arguments.extend(["-i".to_owned(), sshd.identity().display().to_string()]);
     arguments.extend(["--known-hosts".to_owned(), sshd.known_hosts().display().to_string()]);
@@ -40,7 +33,7 @@ fn arguments(sshd: &Sshd, words: &[&str]) -> Vec<String> {
 }
 
 async fn run(arguments: Vec<String>, input: &[u8]) -> Output {
-    let mut child = Command::new(program())
+    let mut child = Command::new(example("ssh"))
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -107,7 +100,7 @@ async fn jump_hosts() {
 }
 
 /// Sends back what it is sent.
-async fn echo_server() -> u16 {
+pub(crate) async fn echo_server() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
     tokio::spawn(async move {
@@ -139,7 +132,7 @@ async fn forwards() {
     let (local, remote) = (format!("{}:{to}", socket.display()), format!("0:{to}"));
     let target = format!("{}@127.0.0.1", sshd.user());
     let words = ["-N", "-L", &local, "-R", &remote, "-D", &socks.to_string(), "-F", "none", &target];
-    let mut child = Command::new(program())
+    let mut child = Command::new(example("ssh"))
         .args(arguments(&sshd, &words))
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
@@ -193,7 +186,7 @@ async fn files() {
     );
     std::fs::write(&file, text).expect("a file");
     let ssh = async |more: &[&str]| {
-        let mut command = Command::new(program());
+        let mut command = Command::new(example("ssh"));
         command.arg("-F").arg(&file).args(more).env("SENT_IT", "s").stdin(Stdio::null());
         command.output().await.expect("the example is built: `cargo build --examples`")
     };
@@ -213,7 +206,7 @@ async fn terminal() {
     let target = format!("{}@127.0.0.1", sshd.user());
     let (mut terminal, slave) = pty_process::open().expect("a terminal");
     terminal.resize(pty_process::Size::new(33, 99)).expect("a size");
-    let mut child = pty_process::Command::new(program())
+    let mut child = pty_process::Command::new(example("ssh"))
         .args(arguments(
             &sshd,
             &[

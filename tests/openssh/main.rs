@@ -18,6 +18,7 @@ mod endings;
 #[cfg(feature = "server")]
 mod example_observer;
 mod example_ssh;
+mod example_ssh_forwards;
 mod flood;
 #[path = "../kit/mod.rs"]
 mod kit;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
             #[cfg(feature = "server")]
             example_observer::trials(),
             example_ssh::trials(),
+            example_ssh_forwards::trials(),
             smoke::trials(),
         ]
         .into_iter()

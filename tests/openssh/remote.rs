@@ -12,7 +12,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 
 use crate::common::{becomes_true, connect, counters, no_channels_left, soon};
-use crate::kit::{Peer, Sshd, peer_test};
+use crate::kit::{Peer, Sshd, after_eof, exchange, peer_test};
 
 const SIZE: usize = 4 << 20;
 
@@ -34,31 +34,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// Sends back all it gets when that has ended.
-async fn after_eof(mut stream: ChannelStream) {
-    let mut all = Vec::new();
-    if stream.read_to_end(&mut all).await.is_ok() {
-        let _ = stream.write_all(&all).await;
-    }
-}
-
 fn answer(_: ForwardedTcpip) -> Option<impl ClientChannel> {
     Some(stream_fn(after_eof))
-}
-
-async fn exchange(stream: &mut (impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin), what: &[u8]) {
-    let (mut read, mut write) = tokio::io::split(stream);
-    let mut all = Vec::new();
-    let (sent, got) = tokio::join!(
-        async {
-            write.write_all(what).await?;
-            write.shutdown().await
-        },
-        read.read_to_end(&mut all)
-    );
-    sent.unwrap();
-    got.unwrap();
-    assert!(all == what, "{} bytes of {}", all.len(), what.len());
 }
 
 fn local(port: u16) -> SocketAddr {

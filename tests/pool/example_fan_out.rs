@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
-use crate::kit::{Peer, Sshd, peer_test};
+use crate::kit::{Peer, Sshd, example, peer_test};
 use crate::support::{plain, soon};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -20,13 +20,6 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("example_fan_out::new_hosts_are_written_down_if_asked_to", real, accept_new),
         peer_test("example_fan_out::in_a_terminal_there_is_a_bar", real, terminal),
     ]
-}
-
-/// The program, built with the tests.
-fn program() -> std::path::PathBuf {
-    let test = std::env::current_exe().expect("the test has a path");
-    let directory = test.ancestors().nth(2).expect("it is in target/*/deps");
-    directory.join("examples").join("fan_out")
 }
 
 /// Two servers with one key, and a file that knows both.
@@ -54,7 +47,8 @@ impl Pair {
 }
 
 async fn run(arguments: Vec<String>) -> (i32, String, String) {
-    let running = Command::new(program()).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
+    let running =
+        Command::new(example("fan_out")).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
     let Output { status, stdout, stderr } =
         soon("the example", running).await.expect("the example is built: `cargo build --examples`");
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -146,7 +140,7 @@ async fn terminal() {
     let [one, two] = pair.hosts();
     let (mut terminal, slave) = pty_process::open().expect("a terminal");
     terminal.resize(pty_process::Size::new(24, 100)).expect("a size");
-    let mut child = pty_process::Command::new(program())
+    let mut child = pty_process::Command::new(example("fan_out"))
         .args(pair.arguments(&[&one, &two, "--", "echo working; sleep 0.5"]))
         .env("TERM", "xterm")
         .spawn(slave)

@@ -1,17 +1,13 @@
 //! Servers, and ways to reach them.
 
-use std::time::Duration;
-
 use ractor_ssh::auth::{Auth, Identity, IdentityFile};
 use ractor_ssh::host_key::{HostKeyPolicy, KnownHostsFiles};
 use ractor_ssh::wire::keys::{PrivateKey, PublicKey, generate_ed25519};
 use ractor_ssh::{Client, ClientConfig, Daemon, DaemonConfig, DaemonRef, ExecOutput, Router};
 use tokio::net::TcpListener;
 
+pub(crate) use crate::kit::{SOON, becomes_true, soon};
 use crate::kit::{Sshd, SshdBuilder};
-
-/// Nothing that is waited for takes longer, unless it is broken.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// `sshd` with this `MaxSessions`.
 pub(crate) fn sshd(max_sessions: u32) -> Sshd {
@@ -92,30 +88,6 @@ pub(crate) async fn silent() -> (tokio::task::JoinHandle<()>, ClientConfig) {
         }
     });
     (holding, config)
-}
-
-/// The future's output.
-///
-/// # Panics
-/// After [`SOON`].
-pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
-    match tokio::time::timeout(SOON, future).await {
-        Ok(output) => output,
-        Err(_) => panic!("not done after {SOON:?}: {what}"),
-    }
-}
-
-/// Waits for a change that nobody tells of.
-///
-/// # Panics
-/// After [`SOON`].
-pub(crate) async fn becomes_true(what: &str, mut condition: impl FnMut() -> bool) {
-    soon(what, async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await;
 }
 
 /// How many tasks there are in this runtime.

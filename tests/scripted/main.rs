@@ -27,6 +27,7 @@ mod open;
 mod owners;
 mod races;
 mod requests;
+mod sending;
 mod sequences;
 mod session;
 mod shutdown;

@@ -5,7 +5,7 @@ use std::process::Output;
 use libtest_mimic::Trial;
 use tokio::process::Command;
 
-use crate::kit::{Peer, peer_test};
+use crate::kit::{Peer, example, peer_test};
 use crate::support::{Place, bytes, mode, set_mode, soon};
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -18,12 +18,10 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 async fn run(place: &Place, words: &[&str]) -> Output {
-    let test = std::env::current_exe().unwrap();
-    let program = test.ancestors().nth(2).unwrap().join("examples").join("sftp");
     let sshd = place.sshd().unwrap();
-    let mut command = Command::new(program);
+    let mut command = Command::new(example("sftp"));
     command
-        .args(["-p", &sshd.port().to_string(), "-i"])
+        .args(["-F", "none", "-p", &sshd.port().to_string(), "-i"])
         .arg(sshd.identity())
         .arg("--known-hosts")
         .arg(sshd.known_hosts())

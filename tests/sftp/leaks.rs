@@ -8,7 +8,7 @@ use ractor_ssh::sftp::{SftpClient, SftpErrorKind, SftpOptions, Transfer};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Notify;
 
-use crate::hostile::{HANDLE, answer, hello, next, status, string};
+use crate::hostile::server::{HANDLE, answer, hello, next, packet, status, string};
 use crate::kit::{Peer, peer_test};
 use crate::support::{Place, becomes_true, both, bytes, scripted, soon};
 
@@ -160,9 +160,9 @@ async fn no_hello() {
     let (daemon, config) = scripted(move |mut stream| {
         let told = Arc::clone(&told);
         async move {
-            let _ = crate::hostile::packet(&mut stream).await;
+            let _ = packet(&mut stream).await;
             told.notify_one();
-            while crate::hostile::packet(&mut stream).await.is_some() {}
+            while packet(&mut stream).await.is_some() {}
         }
     })
     .await;

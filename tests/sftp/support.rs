@@ -14,26 +14,7 @@ use ractor_ssh::{Client, ClientConfig, ConnectionRef, Daemon, DaemonConfig, Daem
 use tempfile::TempDir;
 
 use crate::kit::{Peer, Sshd, peer_test};
-
-/// Nothing that is waited for takes longer, unless it is broken.
-pub(crate) const SOON: Duration = Duration::from_secs(30);
-
-/// The future's output.
-pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
-    match tokio::time::timeout(SOON, future).await {
-        Ok(output) => output,
-        Err(_) => panic!("not done after {SOON:?}: {what}"),
-    }
-}
-
-/// Waits for a change somebody else makes.
-pub(crate) async fn becomes_true(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = std::time::Instant::now() + SOON;
-    while !condition() {
-        assert!(std::time::Instant::now() < end, "it never came about that {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
+pub(crate) use crate::kit::{SOON, becomes_true, soon};
 
 enum Server {
     OpenSsh(Box<Sshd>),

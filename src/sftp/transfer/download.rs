@@ -2,7 +2,7 @@
 
 use std::io::{Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -10,17 +10,18 @@ use futures::{FutureExt as _, StreamExt as _, stream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 
+use super::join;
 use super::local::{self, Shared, blocking};
 use super::mover::{Course, Job, Mover};
 use super::options::{Symlinks, Transfer};
 use super::report::TransferReport;
-use super::{MOST_DEPTH, join};
+use super::walk::{self, Direction, Found, Pair};
 use crate::sftp::attributes::{Attributes, FileKind};
 use crate::sftp::client::SftpClient;
 use crate::sftp::error::{SftpError, SftpErrorKind};
 use crate::sftp::file::RemoteFile;
 use crate::sftp::handle::Handle;
-use crate::sftp::listing::ReadDir;
+use crate::sftp::listing::{DirEntry, ReadDir};
 use crate::sftp::piece::Piece;
 
 impl SftpClient {
@@ -57,121 +58,59 @@ impl SftpClient {
             let problem = "it is a directory; ask for `recursive`";
             return Err(SftpErrorKind::refused(problem).at("download", &remote));
         }
-        let made = Arc::default();
-        let mut walk =
-            Walk { mover: Arc::clone(&mover), open: Vec::new(), made: Arc::clone(&made), names: 0 };
-        walk.enter(remote, local, attributes).await?;
-        let jobs = stream::unfold(walk, |mut walk| async move { walk.next().await.map(|job| (job, walk)) });
-        mover.work(jobs).await?;
-        let made = std::mem::take(&mut *made.lock().unwrap_or_else(PoisonError::into_inner));
-        finish(&mover, made).await?;
+        walk::tree::<Down>(&mover, Pair { remote, local }, attributes).await?;
         Ok(mover.report())
     }
 }
 
-/// Directories, and what they were on the other side.
-type Made = Vec<(PathBuf, Attributes)>;
+/// A remote tree is walked through.
+struct Down;
 
-/// A walk through a remote tree.
-struct Walk {
-    mover: Arc<Mover>,
-    open: Vec<Level>,
-    /// What is given its permissions and times in the end, when nothing is written into it any more.
-    made: Arc<Mutex<Made>>,
-    names: u64,
-}
+impl Direction for Down {
+    const VERB: &'static str = "download";
+    type Names = ReadDir;
+    type Entry = DirEntry;
 
-struct Level {
-    remote: Bytes,
-    local: PathBuf,
-    names: ReadDir,
-}
-
-impl Walk {
-    async fn enter(
-        &mut self,
-        remote: Bytes,
-        local: PathBuf,
-        attributes: Attributes,
-    ) -> Result<(), SftpError> {
-        if self.open.len() >= MOST_DEPTH {
-            let problem = format!("deeper than {MOST_DEPTH} directories");
-            return Err(SftpErrorKind::refused(problem).at("download", &remote));
-        }
-        let names = self.mover.sftp.read_dir(&remote).await?;
-        let (path, mode, top) = (local.clone(), attributes.permissions, self.open.is_empty());
-        blocking("make directory", &local, move || local::make_directory(&path, mode, top)).await?;
-        self.mover.account().directories += 1;
-        if self.mover.how.preserve {
-            self.made.lock().unwrap_or_else(PoisonError::into_inner).push((local.clone(), attributes));
-        }
-        self.open.push(Level { remote, local, names });
-        Ok(())
+    async fn list(mover: &Mover, pair: &Pair) -> Result<ReadDir, SftpError> {
+        mover.sftp.read_dir(&pair.remote).await
     }
 
-    /// The next file, in no order that matters.
-    async fn next(&mut self) -> Option<Result<Job, SftpError>> {
-        loop {
-            let level = self.open.last_mut()?;
-            let entry = match level.names.next_entry().await {
-                Ok(Some(entry)) => entry,
-                Ok(None) => {
-                    self.open.pop();
-                    continue;
-                }
-                Err(error) => {
-                    self.open.pop();
-                    return Some(Err(error));
-                }
-            };
-            let remote = join(&level.remote, &entry.name);
-            let local = match local::name(&entry.name) {
-                Ok(name) => level.local.join(name),
-                Err(kind) => return Some(Err(kind.at("download", &remote))),
-            };
-            if let Err(error) = self.mover.count(&mut self.names, &level.remote) {
-                self.open.clear();
-                return Some(Err(error));
-            }
-            match self.found(remote, local, entry.attributes).await {
-                Ok(None) => {}
-                Ok(Some(job)) => return Some(Ok(job)),
-                Err(error) => return Some(Err(error)),
-            }
-        }
+    async fn make(_: &Mover, pair: &Pair, attributes: &Attributes, top: bool) -> Result<(), SftpError> {
+        let (path, mode) = (pair.local.clone(), attributes.permissions);
+        blocking("make directory", &pair.local, move || local::make_directory(&path, mode, top)).await
     }
 
-    async fn found(
-        &mut self,
-        remote: Bytes,
-        local: PathBuf,
-        mut attributes: Attributes,
-    ) -> Result<Option<Job>, SftpError> {
-        let sftp = &self.mover.sftp;
+    async fn next(names: &mut ReadDir, _: &Pair) -> Result<Option<DirEntry>, SftpError> {
+        names.next_entry().await
+    }
+
+    fn names(pair: &Pair, entry: &DirEntry) -> Result<Pair, SftpError> {
+        let remote = join(&pair.remote, &entry.name);
+        let name = local::name(&entry.name).map_err(|kind| kind.at(Self::VERB, &remote))?;
+        Ok(Pair { remote, local: pair.local.join(name) })
+    }
+
+    async fn look(mover: &Mover, pair: Pair, entry: DirEntry) -> Result<Found, SftpError> {
+        let Pair { remote, local } = pair;
+        let mut attributes = entry.attributes;
         if attributes.kind() == FileKind::Unknown {
-            attributes = sftp.lstat(&remote).await?;
+            attributes = mover.sftp.lstat(&remote).await?;
         }
-        if attributes.kind() == FileKind::Symlink && self.mover.how.symlinks == Symlinks::Follow {
-            attributes = sftp.stat(&remote).await?;
+        if attributes.kind() == FileKind::Symlink && mover.how.symlinks == Symlinks::Follow {
+            attributes = mover.sftp.stat(&remote).await?;
         }
-        match attributes.kind() {
-            FileKind::File => return Ok(Some(Job::Fetch { remote, local })),
-            FileKind::Directory => self.enter(remote, local, attributes).await?,
-            _ => self.mover.skip(&remote),
-        }
-        Ok(None)
+        Ok(match attributes.kind() {
+            FileKind::File => Found::File(Job::Fetch { remote, local }),
+            FileKind::Directory => Found::Directory(attributes),
+            _ => Found::Other(remote),
+        })
     }
-}
 
-async fn finish(mover: &Mover, made: Made) -> Result<(), SftpError> {
-    // What is deeper was made later, and changes the times of what is above.
-    for (path, attributes) in made.into_iter().rev() {
-        let directory = path.clone();
+    async fn preserve(_: &Mover, pair: Pair, attributes: Attributes) -> Result<(), SftpError> {
+        let directory = pair.local.clone();
         let set = move || local::preserve(&local::open_directory(&directory)?, &attributes);
-        let done = if cfg!(unix) { blocking("set attributes of", &path, set).await } else { Ok(()) };
-        done.or_else(|error| mover.failed(error))?;
+        if cfg!(unix) { blocking("set attributes of", &pair.local, set).await } else { Ok(()) }
     }
-    Ok(())
 }
 
 impl Mover {

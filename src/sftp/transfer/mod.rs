@@ -9,6 +9,7 @@ mod mover;
 mod options;
 mod report;
 mod upload;
+mod walk;
 
 pub use options::{Symlinks, Transfer};
 pub use report::{Progress, TransferReport};

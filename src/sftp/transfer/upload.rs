@@ -1,7 +1,7 @@
 //! From here to the server.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -12,10 +12,11 @@ use super::local::{self, Shared, blocking};
 use super::mover::{Course, Job, Mover};
 use super::options::{Symlinks, Transfer};
 use super::report::TransferReport;
-use super::{MOST_DEPTH, TAIL, join};
+use super::walk::{self, Direction, Found, Pair};
+use super::{TAIL, join};
 use crate::sftp::attributes::{Attributes, FileKind};
 use crate::sftp::client::SftpClient;
-use crate::sftp::error::{SftpError, SftpErrorKind, SftpStatus};
+use crate::sftp::error::{SftpError, SftpStatus};
 use crate::sftp::handle::Handle;
 use crate::sftp::open::OpenFlags;
 use crate::sftp::wire::Request;
@@ -51,124 +52,66 @@ impl SftpClient {
             let problem = std::io::Error::other("it is a directory; ask for `recursive`");
             return Err(SftpError::local("upload", &local, problem));
         }
-        let made = Arc::default();
-        let mut walk =
-            Walk { mover: Arc::clone(&mover), open: Vec::new(), made: Arc::clone(&made), names: 0 };
-        walk.enter(local, remote, local::attributes(&metadata)).await?;
-        let jobs = stream::unfold(walk, |mut walk| async move { walk.next().await.map(|job| (job, walk)) });
-        mover.work(jobs).await?;
-        let made = std::mem::take(&mut *made.lock().unwrap_or_else(PoisonError::into_inner));
-        finish(&mover, made).await?;
+        walk::tree::<Up>(&mover, Pair { remote, local }, local::attributes(&metadata)).await?;
         Ok(mover.report())
     }
 }
 
-/// Directories, and what they were on the other side.
-type Made = Vec<(Bytes, Attributes)>;
+/// A local tree is walked through.
+struct Up;
 
-/// A walk through a local tree.
-struct Walk {
-    mover: Arc<Mover>,
-    open: Vec<Level>,
-    /// What is given its permissions and times in the end, when nothing is written into it any more.
-    made: Arc<Mutex<Made>>,
-    names: u64,
-}
+impl Direction for Up {
+    const VERB: &'static str = "upload to";
+    type Names = tokio::fs::ReadDir;
+    type Entry = tokio::fs::DirEntry;
 
-struct Level {
-    local: PathBuf,
-    remote: Bytes,
-    names: tokio::fs::ReadDir,
-}
+    async fn list(_: &Mover, pair: &Pair) -> Result<tokio::fs::ReadDir, SftpError> {
+        let names = tokio::fs::read_dir(&pair.local).await;
+        names.map_err(|error| SftpError::local("list", &pair.local, error))
+    }
 
-impl Walk {
-    async fn enter(
-        &mut self,
-        local: PathBuf,
-        remote: Bytes,
-        attributes: Attributes,
-    ) -> Result<(), SftpError> {
-        if self.open.len() >= MOST_DEPTH {
-            let problem = format!("deeper than {MOST_DEPTH} directories");
-            return Err(SftpErrorKind::refused(problem).at("upload to", &remote));
-        }
-        let names = tokio::fs::read_dir(&local).await;
-        let names = names.map_err(|error| SftpError::local("list", &local, error))?;
-        let sftp = &self.mover.sftp;
+    async fn make(mover: &Mover, pair: &Pair, attributes: &Attributes, _: bool) -> Result<(), SftpError> {
         let mut new = Attributes::new();
         new.permissions = attributes.permissions.map(|mode| mode | 0o700);
-        if let Err(error) = sftp.mkdir_with(&remote, new).await {
-            let there = sftp.stat(&remote).await;
-            if !there.is_ok_and(|there| there.is_dir()) {
-                return Err(error);
-            }
-        }
-        self.mover.account().directories += 1;
-        if self.mover.how.preserve {
-            self.made.lock().unwrap_or_else(PoisonError::into_inner).push((remote.clone(), attributes));
-        }
-        self.open.push(Level { local, remote, names });
-        Ok(())
+        let Err(error) = mover.sftp.mkdir_with(&pair.remote, new).await else { return Ok(()) };
+        let there = mover.sftp.stat(&pair.remote).await;
+        if there.is_ok_and(|there| there.is_dir()) { Ok(()) } else { Err(error) }
     }
 
-    async fn next(&mut self) -> Option<Result<Job, SftpError>> {
-        loop {
-            let level = self.open.last_mut()?;
-            let entry = match level.names.next_entry().await {
-                Ok(Some(entry)) => entry,
-                Ok(None) => {
-                    self.open.pop();
-                    continue;
-                }
-                Err(error) => {
-                    let error = SftpError::local("list", &level.local, error);
-                    self.open.pop();
-                    return Some(Err(error));
-                }
-            };
-            let local = entry.path();
-            let name = entry.file_name();
-            let Some(name) = local::to_bytes(&name) else {
-                let problem = std::io::Error::other("its name is no text");
-                return Some(Err(SftpError::local("upload", &local, problem)));
-            };
-            let remote = join(&level.remote, name);
-            if let Err(error) = self.mover.count(&mut self.names, &level.remote) {
-                self.open.clear();
-                return Some(Err(error));
-            }
-            match self.found(local, remote).await {
-                Ok(None) => {}
-                Ok(Some(job)) => return Some(Ok(job)),
-                Err(error) => return Some(Err(error)),
-            }
-        }
+    async fn next(
+        names: &mut tokio::fs::ReadDir,
+        pair: &Pair,
+    ) -> Result<Option<tokio::fs::DirEntry>, SftpError> {
+        names.next_entry().await.map_err(|error| SftpError::local("list", &pair.local, error))
     }
 
-    async fn found(&mut self, local: PathBuf, remote: Bytes) -> Result<Option<Job>, SftpError> {
-        let follow = self.mover.how.symlinks == Symlinks::Follow;
+    fn names(pair: &Pair, entry: &tokio::fs::DirEntry) -> Result<Pair, SftpError> {
+        let (local, name) = (entry.path(), entry.file_name());
+        let Some(name) = local::to_bytes(&name) else {
+            let problem = std::io::Error::other("its name is no text");
+            return Err(SftpError::local("upload", &local, problem));
+        };
+        Ok(Pair { remote: join(&pair.remote, name), local })
+    }
+
+    async fn look(mover: &Mover, pair: Pair, _: tokio::fs::DirEntry) -> Result<Found, SftpError> {
+        let Pair { remote, local } = pair;
+        let follow = mover.how.symlinks == Symlinks::Follow;
         let path = local.clone();
         let look = move || if follow { std::fs::metadata(path) } else { std::fs::symlink_metadata(path) };
         let metadata = blocking("stat", &local, look).await?;
-        if metadata.is_file() {
-            return Ok(Some(Job::Push { local, remote, follow }));
-        }
-        if metadata.is_dir() {
-            self.enter(local, remote, local::attributes(&metadata)).await?;
+        Ok(if metadata.is_file() {
+            Found::File(Job::Push { local, remote, follow })
+        } else if metadata.is_dir() {
+            Found::Directory(local::attributes(&metadata))
         } else {
-            self.mover.skip(local.as_os_str().as_encoded_bytes());
-        }
-        Ok(None)
+            Found::Other(Bytes::copy_from_slice(local.as_os_str().as_encoded_bytes()))
+        })
     }
-}
 
-async fn finish(mover: &Mover, made: Made) -> Result<(), SftpError> {
-    // What is deeper was made later, and changes the times of what is above.
-    for (remote, attributes) in made.into_iter().rev() {
-        let done = mover.sftp.set_attributes(&remote, attributes).await;
-        done.or_else(|error| mover.failed(error))?;
+    async fn preserve(mover: &Mover, pair: Pair, attributes: Attributes) -> Result<(), SftpError> {
+        mover.sftp.set_attributes(&pair.remote, attributes).await
     }
-    Ok(())
 }
 
 impl Mover {
