@@ -26,7 +26,7 @@ pub struct Timeouts {
     pub send: Duration,
     /// A graceful close: first for what is queued, then for the peer's CLOSE. Default 10 s.
     pub close: Duration,
-    /// A key re-exchange. Default 60 s.
+    /// A key re-exchange, from our KEXINIT on. While much arrives on many channels it takes its time before that. Default 60 s.
     pub rekey: Duration,
     /// The socket taking nothing while output waits. Default 30 s.
     pub write_stall: Duration,

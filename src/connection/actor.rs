@@ -78,6 +78,8 @@ pub(super) struct State {
 
 pub(super) struct Rekeying {
     pub(super) since: Instant,
+    /// When the peer was asked: then its time begins.
+    pub(super) asked: Arc<OnceLock<Instant>>,
     /// How long reading had been stopped in total when it began; that time does not count.
     pub(super) shut_before: Duration,
     pub(super) waiting: Vec<oneshot::Sender<Result<(), ConnectionError>>>,

@@ -14,6 +14,8 @@ use crate::handle::msg::ConnectionMsg;
 
 /// How often the stall clock ticks at most, as a share of the stall timeout.
 const STALL_TICKS: u32 = 8;
+/// How often is looked whether a key re-exchange has been asked for yet.
+const LOOK_ASKED: Duration = Duration::from_secs(1);
 
 /// Clocks.
 impl State {
@@ -134,7 +136,8 @@ impl State {
         if let Some(rekeying) = &self.rekeying {
             let shut = self.args.budget.shut_total().saturating_sub(rekeying.shut_before);
             let limit = self.args.timeouts.rekey;
-            let due = after(after(rekeying.since, limit), shut);
+            let Some(asked) = rekeying.asked.get() else { return Some(after(now, LOOK_ASKED)) };
+            let due = after(after(*asked, limit), shut);
             if now >= due {
                 self.abort(ConnectionError::RekeyTimeout { after: limit });
                 return None;
@@ -144,7 +147,7 @@ impl State {
         let traffic = self.args.transport.traffic();
         if self.closing.is_none() && self.rekey.is_due(now, traffic) {
             self.start_rekey(myself, None);
-            return Some(after(now, self.args.timeouts.rekey));
+            return Some(after(now, LOOK_ASKED));
         }
         Some(self.rekey.next_look(now, traffic))
     }
@@ -164,7 +167,8 @@ impl State {
             rekeying.waiting.extend(done);
             return;
         }
-        let Some(exchange) = self.args.transport.rekey() else {
+        let asked = Arc::default();
+        let Some(exchange) = self.args.transport.rekey(Arc::clone(&asked)) else {
             if let Some(done) = done {
                 let what = "asking for a key re-exchange on this side".into();
                 let _ = done.send(Err(ConnectionError::Unsupported(what)));
@@ -173,6 +177,7 @@ impl State {
         };
         self.rekeying = Some(Rekeying {
             since: Instant::now(),
+            asked,
             shut_before: self.args.budget.shut_total(),
             waiting: done.into_iter().collect(),
         });

@@ -17,9 +17,10 @@ pub(crate) mod russh_common;
 pub(crate) mod russh_server;
 mod version;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures::future::BoxFuture;
+use tokio::time::Instant;
 
 use crate::error::ConnectionError;
 use crate::observe::Used;
@@ -91,8 +92,9 @@ pub(crate) trait Transport: Send + Sync + 'static {
     /// Sends a global request that the peer must answer, and waits for the answer.
     fn ping(&self) -> BoxFuture<'static, Result<(), LinkClosed>>;
 
-    /// Exchanges keys anew (RFC 4253 section 9); resolves when the new keys are in use. `None` where nobody can ask.
-    fn rekey(&self) -> Option<BoxFuture<'static, Result<(), LinkClosed>>>;
+    /// Exchanges keys anew (RFC 4253 section 9); resolves when new keys are in use, whoever has asked. Notes in `asked` when
+    /// our KEXINIT was written: it may have to wait for its moment. `None` where nobody can ask.
+    fn rekey(&self, asked: Arc<OnceLock<Instant>>) -> Option<BoxFuture<'static, Result<(), LinkClosed>>>;
 
     /// Sends SSH_MSG_DISCONNECT; resolves when it was handed to the byte stream and that was closed.
     fn disconnect(&self, code: DisconnectCode, text: &'static str) -> BoxFuture<'static, ()>;

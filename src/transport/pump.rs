@@ -33,6 +33,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use crate::config::{Limits, Timeouts};
 use crate::port::budget::{ConnectionBudget, OutboundCredit};
 
 mod control;
@@ -66,6 +67,15 @@ pub(super) struct PumpConfig {
     pub(super) write_cap: usize,
     /// How long the socket may take no byte while output waits.
     pub(super) write_stall: Duration,
+}
+
+impl PumpConfig {
+    /// With room for all that may be on its way, and for what is wrapped around it.
+    pub(super) fn new(timeouts: &Timeouts, limits: &Limits) -> Self {
+        let default = Self::default();
+        let write_cap = default.write_cap.max(limits.outbound_budget.saturating_mul(2));
+        Self { write_stall: timeouts.write_stall, write_cap, ..default }
+    }
 }
 
 impl Default for PumpConfig {
@@ -251,8 +261,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Pump<IO> {
             return Poll::Ready(Ok(data.len()));
         }
         taken += this.write.keep(data.get(taken..).unwrap_or_default());
-        if taken < data.len() {
-            this.control.let_go_now();
+        if taken < data.len() && this.control.is_held() {
+            // The library does not read while it waits for room: whoever holds would wait for ever.
+            this.control.set_hold(false);
+            let _ = this.drive();
+            taken += this.write.keep(data.get(taken..).unwrap_or_default());
         }
         // The socket is full, or held: this starts the stall timer, unless held.
         let _ = this.drive();

@@ -1,10 +1,11 @@
 //! The transport trait over the shared wire.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::wire::Wire;
 use crate::error::ConnectionError;
@@ -46,9 +47,10 @@ impl Transport for MemoryTransport {
         async move { answered.await.map_err(|_| LinkClosed) }.boxed()
     }
 
-    fn rekey(&self) -> Option<BoxFuture<'static, Result<(), LinkClosed>>> {
-        let (asked, answered) = oneshot::channel();
-        self.0.rekey(asked);
+    fn rekey(&self, asked: Arc<OnceLock<Instant>>) -> Option<BoxFuture<'static, Result<(), LinkClosed>>> {
+        let (answer, answered) = oneshot::channel();
+        self.0.rekey(answer);
+        let _ = asked.set(Instant::now());
         Some(async move { answered.await.map_err(|_| LinkClosed) }.boxed())
     }
 

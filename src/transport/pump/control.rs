@@ -29,9 +29,9 @@ impl PumpControl {
         self.wake_both();
     }
 
-    /// The write hold: while it is on, output is buffered and none goes to the socket (beyond the
-    /// cap, writes are pending), and the stall timer rests. Taking it off sends everything at once.
-    /// A shutdown of the stream takes it off.
+    /// The write hold: while it is on, output is buffered and none goes to the socket, and the stall
+    /// timer rests. Taking it off sends everything at once. A full buffer takes it off, and so does a
+    /// shutdown of the stream.
     pub(in crate::transport) fn set_hold(&self, held: bool) {
         let was_held = self.held.swap(held, Ordering::AcqRel);
         if was_held && !held {

@@ -73,7 +73,7 @@ where
     let budget = ConnectionBudget::new(args.limits.inbound_budget);
     let credit = OutboundCredit::new(args.limits.outbound_budget);
     let (io, version_seen) = VersionWatch::new(args.io);
-    let pump_config = PumpConfig { write_stall: args.timeouts.write_stall, ..PumpConfig::default() };
+    let pump_config = PumpConfig::new(args.timeouts, args.limits);
     let pump = Pump::new(io, &pump_config, Arc::clone(&budget), Arc::clone(&credit));
     let (control, stats) = (pump.control(), pump.stats());
     let guard = CloseOnDrop::new(&control);

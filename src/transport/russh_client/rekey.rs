@@ -4,11 +4,12 @@
 //! that time is what arrives while the peer answers any other question; so where little does, KEXINIT is just sent.
 //! Where much flows, our output is held back first: the grants in it do not reach the peer, and its credit runs out.
 //! When little is left of it on the channels that were just in use, [`Drain`] makes russh write KEXINIT at once, in the callback that has seen it, and all that was
-//! held leaves together with it. Channels are not opened meanwhile: each would come with a full window. A credit that does
-//! not run out in time is left alone, and tried again later.
+//! held leaves together with it. Channels are not opened meanwhile: each would come with a full window. What is left to
+//! channels that send little all the time does not count once little arrives in all. Credit that does not run out in time
+//! is left alone, and tried again later.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use russh::client::Session;
@@ -25,15 +26,16 @@ use crate::transport::russh_common::{Credit, Taps};
 const LOOK: Duration = Duration::from_millis(2);
 /// For so long is watched how much arrives, and on which channels, before anything is done.
 const MOMENT: Duration = Duration::from_millis(200);
-/// Nothing received for so long while output is held back: the peer has nothing to send.
-const QUIET: Duration = Duration::from_secs(1);
-/// And has been looked at so often meanwhile, with nothing received in between: in a process that gets no time, nothing
-/// is received either.
+/// Little received for so long while output is held back: the peer has no more to send.
+const QUIET: Duration = Duration::from_millis(500);
+/// And has been looked at so often meanwhile: in a process that gets no time, nothing is received either.
 const QUIET_LOOKS: u32 = 100;
 /// For how long output is held back at first; each further try may take twice as long as the one before.
-const FIRST_HOLD: Duration = Duration::from_secs(10);
-/// For how long at most.
-const LAST_HOLD: Duration = Duration::from_secs(60);
+const FIRST_HOLD: Duration = Duration::from_secs(5);
+/// For how long at most: less than others wait for answers.
+const LAST_HOLD: Duration = Duration::from_secs(20);
+/// For so long is waited whether the peer has asked for an exchange, whose answer was held back.
+const PEERS: Duration = Duration::from_secs(1);
 /// How many questions the peer answers before the connection counts as calm.
 const QUESTIONS: u32 = 3;
 /// What russh's KEXINIT is larger than, in bytes.
@@ -47,6 +49,8 @@ pub(super) struct Rekey {
     pub(super) taps: Arc<Taps>,
     pub(super) drain: Arc<Drain>,
     pub(super) exchanges: watch::Receiver<u64>,
+    /// When KEXINIT was written.
+    pub(super) asked: Arc<OnceLock<Instant>>,
     pub(super) budget: Arc<ConnectionBudget>,
     pub(super) control: Arc<PumpControl>,
     pub(super) stats: Arc<PumpStats>,
@@ -66,8 +70,8 @@ pub(super) struct Drain {
 struct Plan {
     /// What had been granted when the hold began. What was granted since, the peer does not know of.
     granted_before: u64,
-    /// With so much credit left, KEXINIT is safe.
-    enough: u64,
+    /// russh's window: see [`Rekey`].
+    window: u64,
     control: Arc<PumpControl>,
     /// Told when KEXINIT is written.
     asked: oneshot::Sender<()>,
@@ -80,6 +84,7 @@ impl Drain {
             return Ok(());
         }
         let Some(plan) = self.come_true(taps) else { return Ok(()) };
+        // If this fails the session ends, and the hold with it.
         session.initiate_rekey()?;
         plan.control.let_go_at_flush();
         let _ = plan.asked.send(());
@@ -88,9 +93,13 @@ impl Drain {
 
     fn come_true(&self, taps: &Taps) -> Option<Plan> {
         let mut plan = self.lock();
-        let Credit { active, granted, .. } = taps.credit();
-        // What is granted on a channel is granted because something arrived: it is all among the active ones.
-        plan.take_if(|plan| active.saturating_sub(granted - plan.granted_before) <= plan.enough)
+        let Credit { active, granted, expected, .. } = taps.credit();
+        plan.take_if(|plan| {
+            // What is granted on a channel is granted because something arrived: it is all among the active ones.
+            let left = active.saturating_sub(granted.saturating_sub(plan.granted_before));
+            // An open that is under way may bring one more window.
+            left <= if expected > 0 { plan.window / 2 } else { plan.window }
+        })
     }
 
     /// Waits while nothing that is opened would leave.
@@ -127,9 +136,10 @@ impl<'a> Hold<'a> {
         let (tell, asked) = oneshot::channel();
         of.drain.holds.send_replace(true);
         of.control.set_hold(true);
+        // What is granted just now counts as known to the peer: an error to the safe side.
         let granted_before = of.taps.credit().granted;
         let control = Arc::clone(&of.control);
-        of.drain.begin(Plan { granted_before, enough: of.window / 2, control, asked: tell });
+        of.drain.begin(Plan { granted_before, window: of.window, control, asked: tell });
         Self { of, asked, cancelled: false }
     }
 
@@ -153,41 +163,55 @@ impl Drop for Hold<'_> {
 enum Held {
     /// russh has written KEXINIT.
     Asked,
-    /// Nothing more comes, whatever credit is left.
+    /// Little comes, whatever credit is left.
     Quiet,
-    /// Reading has stopped meanwhile.
-    Shut,
-    /// It took too long.
+    /// It took too long, or there was no more room for what is held.
     TooLong,
 }
 
-/// Returns when the exchange is done.
+/// Returns when an exchange is done, ours or the peer's.
 pub(super) async fn rekey(mut this: Rekey) -> Result<(), LinkClosed> {
+    let mut exchanges = this.exchanges.clone();
     let before = *this.exchanges.borrow_and_update();
-    this.ask().await?;
-    this.exchanges.wait_for(|count| *count != before).await.map_err(|_| LinkClosed)?;
-    Ok(())
+    let done = async { exchanges.wait_for(|count| *count != before).await.map(drop).map_err(|_| LinkClosed) };
+    let asked = async {
+        this.ask().await?;
+        let _ = this.asked.set(Instant::now());
+        std::future::pending().await
+    };
+    tokio::select! {
+        biased;
+        done = done => done,
+        failed = asked => failed,
+    }
 }
 
 impl Rekey {
-    /// Returns when KEXINIT is written.
+    /// Returns when KEXINIT is written, or will be at once.
     async fn ask(&self) -> Result<(), LinkClosed> {
         let mut patience = FIRST_HOLD;
+        let mut was_quiet = false;
         loop {
             self.gate_open().await;
-            if self.taps.credit().all <= self.window || self.is_calm().await? {
-                self.handle.rekey_soon().await?;
-                return Ok(());
+            let credit = self.taps.credit();
+            if credit.all + credit.expected <= self.window || self.is_calm().await? {
+                return Ok(self.handle.rekey_soon().await?);
             }
             let mut hold = Hold::new(self);
             match self.run_dry(&mut hold, patience).await {
                 Held::Asked => return Ok(()),
-                Held::Quiet => {
+                Held::Quiet if was_quiet => {
+                    let before = self.stats.buffered();
                     self.handle.rekey_soon().await?;
-                    self.kexinit_written().await;
+                    self.kexinit_written(before).await;
                     return Ok(());
                 }
-                Held::Shut => drop(hold),
+                Held::Quiet => {
+                    // Quiet is a peer, too, that has asked for an exchange itself and waits for our answer.
+                    was_quiet = true;
+                    drop(hold);
+                    tokio::time::sleep(PEERS).await;
+                }
                 Held::TooLong => {
                     drop(hold);
                     tracing::debug!(
@@ -239,21 +263,25 @@ impl Rekey {
     /// Waits until the peer can send only a little more.
     async fn run_dry(&self, hold: &mut Hold<'_>, patience: Duration) -> Held {
         let start = Instant::now();
-        let (mut seen, mut looks) = (self.stats.bytes_in(), 0_u32);
+        // Since when little has arrived, how much was received then, and how often was looked since.
+        let (mut since, mut then, mut looks) = (start, self.stats.bytes_in(), 0_u32);
         loop {
             tokio::select! {
                 biased;
-                _ = &mut hold.asked => return Held::Asked,
+                asked = &mut hold.asked => return if asked.is_ok() { Held::Asked } else { Held::TooLong },
                 () = tokio::time::sleep(LOOK) => {}
             }
             let now = self.stats.bytes_in();
-            looks = if now == seen { looks.saturating_add(1) } else { 0 };
-            seen = now;
-            let quiet = looks >= QUIET_LOOKS && self.stats.last_inbound().max(start).elapsed() >= QUIET;
+            // Where nothing is read, nothing is received.
+            let little = now - then <= self.window / 8 && self.budget.shut_since().is_none();
+            if little {
+                looks = looks.saturating_add(1);
+            } else {
+                (since, then, looks) = (Instant::now(), now, 0);
+            }
             let end = match () {
-                () if self.budget.shut_since().is_some() => Held::Shut,
-                () if quiet => Held::Quiet,
-                () if start.elapsed() >= patience => Held::TooLong,
+                () if looks >= QUIET_LOOKS && since.elapsed() >= QUIET => Held::Quiet,
+                () if start.elapsed() >= patience || !self.control.is_held() => Held::TooLong,
                 () => continue,
             };
             return if hold.cancel() { end } else { Held::Asked };
@@ -261,8 +289,7 @@ impl Rekey {
     }
 
     /// Waits until russh has written its KEXINIT into the held output, or clearly will not.
-    async fn kexinit_written(&self) {
-        let before = self.stats.buffered();
+    async fn kexinit_written(&self, before: usize) {
         let start = Instant::now();
         while self.stats.buffered() < before + KEXINIT && start.elapsed() < WRITTEN {
             tokio::time::sleep(LOOK).await;

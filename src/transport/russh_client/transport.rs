@@ -1,9 +1,10 @@
 //! The transport trait over a russh session.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use tokio::time::Instant;
 
 use super::convert;
 use super::handler::Shared;
@@ -54,8 +55,8 @@ impl Transport for RusshTransport {
                     return Err(OpenRefused::Unsupported(what));
                 }
             };
-            shared.drain.over().await;
             let _expected = shared.taps.expect();
+            shared.drain.over().await;
             let channel = match shared.openings.open(open).await {
                 Ok(channel) => channel,
                 Err(NotOpened::Refused(reason, description)) => {
@@ -120,8 +121,9 @@ impl Transport for RusshTransport {
         .boxed()
     }
 
-    fn rekey(&self) -> Option<BoxFuture<'static, Result<(), LinkClosed>>> {
+    fn rekey(&self, asked: Arc<OnceLock<Instant>>) -> Option<BoxFuture<'static, Result<(), LinkClosed>>> {
         let exchange = rekey::rekey(rekey::Rekey {
+            asked,
             handle: Arc::clone(&self.handle),
             taps: Arc::clone(&self.shared.taps),
             drain: Arc::clone(&self.shared.drain),
@@ -136,6 +138,7 @@ impl Transport for RusshTransport {
 
     fn disconnect(&self, code: DisconnectCode, text: &'static str) -> BoxFuture<'static, ()> {
         self.shared.ending.explain(ConnectionError::Closed);
+        self.control.set_hold(false);
         let handle = Arc::clone(&self.handle);
         let taps = Arc::clone(&self.shared.taps);
         async move {

@@ -77,6 +77,8 @@ pub(in crate::transport) struct Credit {
     pub(in crate::transport) active: u64,
     /// What was ever granted, the first windows apart.
     pub(in crate::transport) granted: u64,
+    /// What will come with the channels that we are opening.
+    pub(in crate::transport) expected: u64,
 }
 
 impl<X> Entry<X> {
@@ -311,7 +313,7 @@ impl<X> Taps<X> {
         }
         state.down = Some(error.clone());
         let entries = std::mem::take(&mut state.entries);
-        state.credit = Credit::default();
+        state.credit = Credit { granted: state.credit.granted, ..Credit::default() };
         drop(state);
         self.over.notify_waiters();
         for (_, entry) in entries {
@@ -349,12 +351,10 @@ impl<X> Taps<X> {
         }
     }
 
-    /// What the peer may still send, with the channels that are being opened.
+    /// What the peer may still send.
     pub(in crate::transport) fn credit(&self) -> Credit {
         let state = self.lock();
-        let Credit { all, active, granted } = state.credit;
-        let expected = state.expected * self.window;
-        Credit { all: all + expected, active: active + expected, granted }
+        Credit { expected: state.expected * self.window, ..state.credit }
     }
 
     /// From now on it is noted anew which channels are active.

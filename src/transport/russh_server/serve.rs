@@ -81,7 +81,7 @@ where
 {
     let budget = ConnectionBudget::new(args.limits.inbound_budget);
     let credit = OutboundCredit::new(args.limits.outbound_budget);
-    let pump_config = PumpConfig { write_stall: args.timeouts.write_stall, ..PumpConfig::default() };
+    let pump_config = PumpConfig::new(args.timeouts, args.limits);
     let (io, version) = VersionWatch::new(args.io);
     let pump = Pump::new(io, &pump_config, Arc::clone(&budget), Arc::clone(&credit));
     let (control, stats) = (pump.control(), pump.stats());

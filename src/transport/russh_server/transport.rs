@@ -1,10 +1,11 @@
 //! The transport trait over a russh server session.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use russh::server::Handle;
+use tokio::time::Instant;
 
 use super::link::ServerLink;
 use super::session::Shared;
@@ -95,7 +96,7 @@ impl Transport for ServerTransport {
     }
 
     /// russh exchanges keys by its own limits here, and offers no way to ask.
-    fn rekey(&self) -> Option<BoxFuture<'static, Result<(), LinkClosed>>> {
+    fn rekey(&self, _asked: Arc<OnceLock<Instant>>) -> Option<BoxFuture<'static, Result<(), LinkClosed>>> {
         None
     }
 
