@@ -335,8 +335,10 @@ pub enum SlowConsumer {
     /// The channel is ended as soon as it holds more than its receive budget.
     Fail,
     /// As `Pause`, but when reading has stopped, and the channel is not alone on its connection, it is ended with
-    /// `Stalled` as soon as its consumer has taken nothing for so long: at once, if that time has passed already. Of
-    /// several, those that hold most go first, and only as many as it takes for reading to go on. For channels whose
+    /// `Stalled` as soon as its consumer has taken nothing for so long, or next to nothing: at once, if that time has
+    /// passed already. Its time begins anew with every 4 KiB that it takes (all of its receive budget, if that is
+    /// less), and with what comes when it has taken everything: it must be that fast, on average, for as long as it
+    /// holds its siblings up. Of several, those that hold most go first, and only as many as it takes for reading to go on. For channels whose
     /// siblings matter more than they do, like the connections of a [forward](crate::forward).
     Yield(Duration),
     /// The channel has a connection of its own, to the same target with the same authentication: it can

@@ -28,6 +28,6 @@ impl Credit {
 
     /// Returns `bytes` of it now; the rest stays held.
     pub fn release(&mut self, bytes: usize) {
-        drop(self.0.take(bytes));
+        self.0.release(bytes);
     }
 }

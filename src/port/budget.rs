@@ -254,17 +254,30 @@ pub(crate) struct ChannelBudget {
     idle: OnceLock<Idle>,
 }
 
-/// Since when a channel holds bytes and gives none back.
+/// What a consumer must take for the patience with it to begin anew, in bytes; of a channel with a smaller budget, all of it.
+/// With less, a byte now and then would hold its siblings up for as long as the stall timeout.
+const WORTH_WAITING: usize = 4 << 10;
+
+/// Since when a channel holds bytes and gives none back that are worth waiting for.
 #[derive(Debug)]
 struct Idle {
     patience: Duration,
     epoch: Instant,
     /// Milliseconds after the epoch.
     since: AtomicU64,
+    /// What was given back since then.
+    taken: AtomicUsize,
 }
 
 impl Idle {
+    fn takes(&self, bytes: usize, enough: usize) {
+        if self.taken.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) >= enough {
+            self.begins_anew();
+        }
+    }
+
     fn begins_anew(&self) {
+        self.taken.store(0, Ordering::Relaxed);
         let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.since.store(now, Ordering::Relaxed);
     }
@@ -285,13 +298,19 @@ impl ChannelBudget {
         Arc::new(Self { connection, budget, held: AtomicUsize::new(0), idle: OnceLock::new() })
     }
 
-    /// From now on account is kept of how long its consumer takes nothing. Only the first patience counts.
+    /// From now on account is kept of how long its consumer takes nothing, or next to nothing: less than
+    /// [`WORTH_WAITING`] within the patience. Only the first patience counts.
     pub(crate) fn yields_after(&self, patience: Duration) {
         let now = Instant::now();
-        let _ = self.idle.set(Idle { patience, epoch: now, since: AtomicU64::new(0) });
+        let _ = self.idle.set(Idle {
+            patience,
+            epoch: now,
+            since: AtomicU64::new(0),
+            taken: AtomicUsize::new(0),
+        });
     }
 
-    /// When the patience with its consumer is over, if it takes nothing until then. `None` if it has all it likes.
+    /// When the patience with its consumer is over, if it takes no more than next to nothing until then. `None` if it has all it likes.
     pub(crate) fn patience_ends(&self) -> Option<Instant> {
         let idle = self.idle.get()?;
         idle.since().checked_add(idle.patience)
@@ -358,7 +377,7 @@ impl ChannelBudget {
             self.connection.sub(bytes);
         }
         if let Some(idle) = self.idle.get() {
-            idle.begins_anew();
+            idle.takes(bytes, WORTH_WAITING.min(self.budget));
         }
     }
 }
@@ -387,6 +406,15 @@ impl Charge {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
         Self { channel: Arc::clone(&self.channel), bytes }
+    }
+
+    /// Gives up to `bytes` back now.
+    pub(crate) fn release(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.bytes);
+        if bytes > 0 {
+            self.bytes -= bytes;
+            self.channel.give_back(bytes);
+        }
     }
 
     /// Adds `other` to this one. A charge of another channel is given back there and charged here.

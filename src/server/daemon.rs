@@ -89,6 +89,9 @@ async fn listen(config: &DaemonConfig, open: &watch::Receiver<()>) -> Result<Vec
     Ok(sockets)
 }
 
+/// What there is at least for the removal of files, when connections took their time to end.
+const REMOVAL: Duration = Duration::from_secs(1);
+
 /// A running daemon. Cheap to clone; with the last of them it stops.
 #[derive(Clone)]
 #[must_use = "the daemon stops when this is dropped"]
@@ -257,14 +260,22 @@ impl DaemonRef {
     }
 
     /// Stops listening and ends every connection: its channels get `Closed`, then it is told
-    /// SSH_MSG_DISCONNECT. Returns when all of them have ended, at the latest after the close timeout. Idempotent.
+    /// SSH_MSG_DISCONNECT. Returns when all of them have ended, and what was made for their sessions is removed: sockets of
+    /// agents, displays and their cookies. At the latest after the [close timeout](crate::config::Timeouts::close), or a second
+    /// after the last connection has ended if that is later. Idempotent.
     ///
     /// # Cancel safety
     /// The daemon stops even when the future is dropped.
     pub async fn stop(&self) {
+        let house = &self.shared.house;
+        let until = Instant::now() + house.plan().config.timeouts.close.min(FAR);
         self.shared.end();
         self.shared.sockets.closed().await;
-        self.shared.house.sessions.empty().await;
+        house.sessions.empty().await;
         let _ = self.shared.actor.get_cell().wait(None).await;
+        let until = until.max(Instant::now() + REMOVAL);
+        if tokio::time::timeout_at(until, house.lending.empty()).await.is_err() {
+            tracing::warn!("files of lent agents or displays are not removed yet");
+        }
     }
 }

@@ -119,27 +119,45 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
-/// A directory of a session's own. It is removed by a thread that may block, if there is a runtime with such threads.
+/// A directory of a session's own. It is removed by a thread that may block, if there is a runtime with such threads; then
+/// its place is free again. Until then, the end of the daemon waits for it.
 #[derive(Debug)]
-struct Directory(Option<TempDir>);
+struct Directory(Option<Made>);
+
+#[derive(Debug)]
+struct Made {
+    // Dropped in this order.
+    directory: TempDir,
+    place: Place,
+}
 
 impl Directory {
     /// A few system calls.
-    fn new(prefix: &str) -> io::Result<Self> {
-        private_directory(prefix).map(|directory| Self(Some(directory)))
+    fn new(prefix: &str, place: Place) -> io::Result<Self> {
+        private_directory(prefix).map(|directory| Self(Some(Made { directory, place })))
     }
 
     fn file(&self, name: &str) -> PathBuf {
-        self.0.as_ref().map(|directory| directory.path().join(name)).unwrap_or_default()
+        self.0.as_ref().map(|made| made.directory.path().join(name)).unwrap_or_default()
+    }
+
+    /// Runs what listens for those that find this directory.
+    fn listens(&self, task: impl Future<Output = ()> + Send + 'static) -> Listens {
+        let lives = self.0.as_ref().map(|made| made.place.outlived());
+        Listens(tokio::spawn(async move {
+            // With its listener; dropped together, when it is aborted.
+            let _lives = lives;
+            task.await;
+        }))
     }
 }
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        let directory = self.0.take();
+        let made = self.0.take();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             // One that shuts down drops it instead.
-            drop(runtime.spawn_blocking(move || drop(directory)));
+            drop(runtime.spawn_blocking(move || drop(made)));
         }
     }
 }

@@ -252,7 +252,11 @@ impl Command {
     /// connection; what it refuses later is taken for granted.
     ///
     /// The connection is the one that the command runs on: a managed connection's at that time, one of a pool's, or that of
-    /// an isolated channel, which nobody else can use. A pool's connections are shared, and so is then the agent, as above.
+    /// an isolated channel, which nobody else can use. A pool's connections are shared, and so is then the agent, as above:
+    /// if another command's agent is lent on the one that is found, this command is not started
+    /// ([`CommandError::Config`]). Where commands have different agents, isolate them
+    /// ([`SlowConsumer::Isolate`](crate::config::SlowConsumer::Isolate) by [`options`](Self::options)), or give each agent a
+    /// pool of its own.
     /// If the server refuses, the command is not started, unless
     /// [`best_effort`](AgentForward::best_effort) is set. Default: no agent.
     ///

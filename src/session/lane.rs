@@ -15,25 +15,32 @@ pub(super) struct Chunk {
     pub(super) data: Bytes,
     /// What is left of it is held until this is dropped.
     credit: Option<Credit>,
+    /// Bytes that are consumed, and whose credit is not back yet.
+    owed: usize,
     /// How many bytes of memory `data` keeps.
     kept: usize,
 }
 
 /// A rest that is less than this part of the memory that it keeps is copied out of it.
 const SMALL_REST: usize = 4;
+/// Credit goes back in pieces of so many bytes at least: a reader of bytes or of short lines need not pay for each.
+const PIECE: usize = 1 << 10;
 
 impl Chunk {
     pub(super) fn new(data: Bytes, credit: Option<Credit>) -> Self {
-        Self { kept: data.len(), data, credit }
+        Self { kept: data.len(), data, credit, owed: 0 }
     }
 
-    /// The first `bytes` are consumed, and their credit goes back: a reader that takes little at a time is seen to take
-    /// something. What is counted stays in proportion to the memory that is held.
+    /// The first `bytes` are consumed, and their credit goes back, as soon as it is a [`PIECE`]: a reader that takes little at
+    /// a time is seen to take something. The rest goes back with the chunk, whose last byte ends it. What is counted stays in proportion to the memory that is held.
     pub(super) fn consume(&mut self, bytes: usize) {
         let bytes = bytes.min(self.data.len());
         self.data.advance(bytes);
-        if let Some(credit) = &mut self.credit {
-            credit.release(bytes);
+        self.owed += bytes;
+        if self.owed >= PIECE
+            && let Some(credit) = &mut self.credit
+        {
+            credit.release(std::mem::take(&mut self.owed));
         }
         if self.data.len() < self.kept / SMALL_REST {
             self.data = Bytes::copy_from_slice(&self.data);
@@ -196,9 +203,12 @@ impl Lane {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::port::budget::{ChannelBudget, ConnectionBudget};
 
     fn chunk(data: &[u8]) -> Chunk {
         Chunk::new(Bytes::copy_from_slice(data), None)
@@ -221,6 +231,27 @@ mod tests {
         assert_eq!(chunk.data, vec![1; 249]);
         chunk.consume(usize::MAX);
         assert!(chunk.data.is_empty());
+    }
+
+    #[test]
+    fn credit_goes_back_in_pieces_and_all_of_it_with_the_chunk() {
+        let connection = ConnectionBudget::new(1 << 20);
+        let budget = ChannelBudget::new(Arc::clone(&connection), 1 << 20);
+        let credit = |bytes| Some(Credit::new(budget.charge(bytes)));
+        let mut read = Chunk::new(Bytes::from(vec![1; 3000]), credit(3000));
+        let whole = budget.held();
+        for byte in 1..=3000 {
+            read.consume(1);
+            assert_eq!(budget.held(), whole - byte / PIECE * PIECE, "after {byte}");
+        }
+        drop(read);
+        assert_eq!(budget.held(), 0);
+        let mut left = Chunk::new(Bytes::from(vec![1; 3000]), credit(3000));
+        left.consume(PIECE + 1);
+        left.consume(PIECE - 2);
+        assert_eq!(budget.held(), whole - PIECE - 1);
+        drop(left);
+        assert_eq!((budget.held(), connection.used()), (0, 0));
     }
 
     #[test]

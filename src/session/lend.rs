@@ -138,9 +138,12 @@ fn lend_agent(connection: &ConnectionRef, forward: &AgentForward) -> Result<Lent
     let lease = lease.map_err(|why| match why {
         NoLoan::Another => wrong(
             "another agent is forwarded on this connection, and nothing would tell them apart",
-            "forward the same one, or use another connection",
+            "forward the same one, use another connection, or isolate the command's channel (`SlowConsumer::Isolate`)",
         ),
-        NoLoan::Taken => wrong("agent channels are taken in already", "use another connection"),
+        NoLoan::Taken => wrong(
+            "agent channels are taken in already",
+            "use another connection, or isolate the command's channel (`SlowConsumer::Isolate`)",
+        ),
     })?;
     Ok(LentAgent { required: forward.is_required(), loans: Arc::clone(loans), _lease: lease })
 }

@@ -67,7 +67,7 @@ impl<A> Inlet<A> {
         Poll::Ready(Ok(()))
     }
 
-    /// The credit of these bytes goes back, that of the packet itself with the last of them.
+    /// The credit of these bytes goes back in pieces, what is left of it and that of the packet itself with the last of them.
     pub(super) fn consume(&mut self, bytes: usize) {
         let Some(chunk) = self.chunks.front_mut() else { return };
         let bytes = bytes.min(chunk.data.len());

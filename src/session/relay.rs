@@ -371,8 +371,18 @@ mod tests {
     use crate::session::lane::{Chunk, Fate, Lane};
     use crate::session::shared::Which;
 
-    /// Takes a kibibyte a second.
-    struct Slow(std::sync::Mutex<Instant>);
+    /// Takes so many bytes at a time, and then nothing for so long.
+    struct Slow {
+        next: std::sync::Mutex<Instant>,
+        bytes: usize,
+        rest: Duration,
+    }
+
+    impl Slow {
+        fn taking(bytes: usize, rest: Duration) -> Self {
+            Self { next: std::sync::Mutex::new(Instant::now()), bytes, rest }
+        }
+    }
 
     const STEP: Duration = Duration::from_secs(1);
 
@@ -382,7 +392,7 @@ mod tests {
         }
 
         async fn writable(&self) -> io::Result<()> {
-            let at = *self.0.lock().unwrap();
+            let at = *self.next.lock().unwrap();
             sleep_until(at).await;
             Ok(())
         }
@@ -392,12 +402,12 @@ mod tests {
         }
 
         fn try_write(&self, from: &[IoSlice<'_>]) -> io::Result<usize> {
-            let mut next = self.0.lock().unwrap();
+            let mut next = self.next.lock().unwrap();
             if Instant::now() < *next {
                 return Err(ErrorKind::WouldBlock.into());
             }
-            *next = Instant::now() + STEP;
-            Ok(from.iter().map(|slice| slice.len()).sum::<usize>().min(1 << 10))
+            *next = Instant::now() + self.rest;
+            Ok(from.iter().map(|slice| slice.len()).sum::<usize>().min(self.bytes))
         }
 
         fn shut(&self) -> io::Result<()> {
@@ -424,7 +434,7 @@ mod tests {
         let passing = tokio::spawn(async move {
             let passed = Passed::default();
             let inlet = Inlet::new(shared, Which::Stdout);
-            pass_down(inlet, &Slow(std::sync::Mutex::new(Instant::now())), &passed, true).await.unwrap();
+            pass_down(inlet, &Slow::taking(1 << 10, STEP), &passed, true).await.unwrap();
             passed.to_socket.into_inner()
         });
         // Both chunks are under way for longer than the patience.
@@ -436,5 +446,26 @@ mod tests {
         sleep(STEP * 3).await;
         assert_eq!(passing.await.unwrap(), 2 * CHUNK as u64);
         assert_eq!((budget.held(), connection.used()), (0, 0), "all of it is back, and once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_byte_now_and_then_is_nothing_that_siblings_wait_for() {
+        const CHUNK: usize = 32 << 10;
+        let budget = ChannelBudget::new(ConnectionBudget::new(1 << 20), 1 << 20);
+        budget.yields_after(SIBLINGS_WAIT);
+        let lane = || Lane::new(Fate::Pipe, 0);
+        let shared = Shared::<()>::new(lane(), lane());
+        let credit = Credit::new(budget.charge(CHUNK));
+        shared.push(Which::Stdout, Chunk::new(Bytes::from(vec![7; CHUNK]), Some(credit)));
+        let (seen, begun) = (Arc::clone(&shared), Instant::now());
+        let passing = tokio::spawn(async move {
+            let reader = Slow::taking(1, SIBLINGS_WAIT - Duration::from_millis(100));
+            let inlet = Inlet::new(shared, Which::Stdout);
+            pass_down(inlet, &reader, &Passed::default(), true).await
+        });
+        sleep(SIBLINGS_WAIT * 2).await;
+        assert_eq!(seen.consumed(), 3, "it takes something all the time");
+        assert_eq!(budget.patience_ends(), Some(begun + SIBLINGS_WAIT));
+        passing.abort();
     }
 }

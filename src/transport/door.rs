@@ -1,7 +1,8 @@
 //! What becomes of the channels that a peer opens, and of what it asks to be listened on. Both roles have a door: a
 //! daemon's is its users' routes, a client's lets in what it has asked for.
 //!
-//! Nothing here waits. The transport calls all of it from its session's own task, between two packets.
+//! The transport calls all of it from its session's own task, between two packets, so no call here blocks. Where it says so,
+//! the session waits for the future that a call returns: [`Door::listen`], [`Decision::Wait`]. Those must end soon.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

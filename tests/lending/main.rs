@@ -15,10 +15,12 @@ mod kit;
 mod agent;
 mod constraints;
 mod display;
+mod ends;
 mod permissions;
 mod support;
 
 fn main() -> std::process::ExitCode {
-    let trials = [agent::trials(), constraints::trials(), display::trials(), permissions::trials()];
+    let trials =
+        [agent::trials(), constraints::trials(), display::trials(), ends::trials(), permissions::trials()];
     kit::run(trials.into_iter().flatten().collect())
 }

@@ -300,3 +300,26 @@ fn writing_off_while_others_charge_and_give_back_loses_no_byte() {
         assert!(!connection.is_shut());
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn patience_begins_anew_with_what_is_worth_waiting_for() {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    for (budget, enough) in [(1 << 20, WORTH_WAITING), (1000, 1000)] {
+        let channel = ChannelBudget::new(ConnectionBudget::new(1 << 20), budget);
+        channel.yields_after(PATIENCE);
+        let pass = async |seconds| tokio::time::sleep(Duration::from_secs(seconds)).await;
+        pass(3).await;
+        let begun = Instant::now();
+        let mut held = channel.charge(1 << 16);
+        assert_eq!(channel.patience_ends(), Some(begun + PATIENCE), "it held nothing before");
+        pass(1).await;
+        held.release(enough - 1);
+        assert_eq!(channel.patience_ends(), Some(begun + PATIENCE), "too little of {budget}");
+        pass(1).await;
+        held.release(1);
+        assert_eq!(channel.patience_ends(), Some(Instant::now() + PATIENCE), "enough of {budget}");
+        pass(1).await;
+        held.release(enough - 1);
+        assert!(channel.patience_ends() < Some(Instant::now() + PATIENCE), "too little of {budget} again");
+    }
+}

@@ -1,8 +1,11 @@
 //! How much is lent to the sessions of each user: one account for all connections of a daemon. What a session takes from it
-//! goes back when it is dropped.
+//! goes back when nothing is left of what was made for it; who ends the daemon can wait for that.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::error::ConfigError;
 
@@ -54,7 +57,11 @@ type Counts = HashMap<(Kind, String), usize>;
 
 /// The account.
 #[derive(Debug, Default)]
-pub(in crate::server) struct Lending(Mutex<Counts>);
+pub(in crate::server) struct Lending {
+    counts: Mutex<Counts>,
+    /// Of the places there are.
+    places: TaskTracker,
+}
 
 impl Lending {
     /// A place for one more; `None` if the user has all it may have.
@@ -74,11 +81,17 @@ impl Lending {
         }
         counts.insert(key.clone(), count + 1);
         drop(counts);
-        Some(Place { account: Arc::clone(self), key })
+        Some(Place { account: Arc::clone(self), key, lives: self.places.token() })
+    }
+
+    /// Waits until nothing is lent, and nothing of it is left.
+    pub(in crate::server) async fn empty(&self) {
+        self.places.close();
+        self.places.wait().await;
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -87,6 +100,14 @@ impl Lending {
 pub(in crate::server) struct Place {
     account: Arc<Lending>,
     key: (Kind, String),
+    lives: TaskTrackerToken,
+}
+
+impl Place {
+    /// For what is over a little later than this place. [`Lending::empty`] waits for it, too.
+    pub(super) fn outlived(&self) -> TaskTrackerToken {
+        self.lives.clone()
+    }
 }
 
 impl Drop for Place {

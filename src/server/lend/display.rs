@@ -29,7 +29,6 @@ pub(super) struct LentDisplay {
     // Dropped in this order.
     _listens: Vec<Listens>,
     directory: Directory,
-    _place: Place,
     number: u16,
     screen: u32,
 }
@@ -44,16 +43,16 @@ impl LentDisplay {
                 io::Error::new(ErrorKind::InvalidInput, "the client gave no MIT-MAGIC-COOKIE-1")
             })?;
         let (number, listeners) = bind()?;
-        let directory = Directory::new("ssh-x11-")?;
+        let directory = Directory::new("ssh-x11-", place)?;
         write_private(&directory.file("Xauthority"), &Entry::file(number, &cookie))?;
         let places = Arc::new(Semaphore::new(if request.single_connection { 1 } else { AT_A_TIME }));
         let single = request.single_connection;
-        let listens = listeners.into_iter().map(|listener| {
-            Listens(tokio::spawn(listen(listener, lender.clone(), Arc::clone(&places), single)))
-        });
-        tracing::debug!(display = number, "a forwarded display is reached here");
+        let listens = listeners
+            .into_iter()
+            .map(|listener| directory.listens(listen(listener, lender.clone(), Arc::clone(&places), single)));
         let listens = listens.collect();
-        Ok(Self { _listens: listens, directory, _place: place, number, screen: request.screen })
+        tracing::debug!(display = number, "a forwarded display is reached here");
+        Ok(Self { _listens: listens, directory, number, screen: request.screen })
     }
 
     pub(super) fn session(&self) -> X11Session {

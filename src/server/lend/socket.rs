@@ -21,19 +21,18 @@ pub(super) struct LentAgent {
     // Dropped in this order.
     _listens: Listens,
     directory: Directory,
-    _place: Place,
 }
 
 impl LentAgent {
     /// A few system calls, which may block; must be called within a runtime.
     pub(super) fn start(lender: Lender, place: Place) -> io::Result<Self> {
-        let directory = Directory::new("ssh-agent-")?;
+        let directory = Directory::new("ssh-agent-", place)?;
         let path = directory.file("agent");
         let listener = UnixListener::bind(&path)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
         tracing::debug!(path = %path.display(), "a forwarded agent is reached here");
-        let listens = Listens(tokio::spawn(listen(listener, lender)));
-        Ok(Self { _listens: listens, directory, _place: place })
+        let listens = directory.listens(listen(listener, lender));
+        Ok(Self { _listens: listens, directory })
     }
 
     pub(super) fn socket(&self) -> PathBuf {

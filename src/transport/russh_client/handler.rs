@@ -1,4 +1,5 @@
-//! russh's callbacks. They only translate and pass on; none of them waits, but for the host key.
+//! russh's callbacks. They only translate and pass on. What one waits for holds the whole session up: the decision about the
+//! host key, and the answer to a channel that the server opens, which is handed to russh's own queue.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 

@@ -47,8 +47,8 @@ struct State {
 
 /// One open.
 struct Opening {
-    /// Without a budget of turns: what is there is seen when it is looked for.
-    future: Unconstrained<BoxFuture<'static, Opened>>,
+    /// Without a budget of turns: what is there is seen when it is looked for. None when it is over.
+    future: Option<Unconstrained<BoxFuture<'static, Opened>>>,
     /// What russh did with it.
     answer: Option<Opened>,
     text: Option<String>,
@@ -77,14 +77,14 @@ impl Wake for Nudge {
 impl Opening {
     /// Looks for russh's answer. True when it has just been seen to be a refusal.
     fn look(&mut self) -> bool {
-        if self.answer.is_some() {
-            return false;
-        }
+        // It may be over, and taken: an opener has it before its entry is gone.
+        let Some(future) = &mut self.future else { return false };
         self.nudge.woken.store(false, Ordering::Release);
         let waker = Waker::from(Arc::clone(&self.nudge));
-        let Poll::Ready(answer) = Pin::new(&mut self.future).poll(&mut Context::from_waker(&waker)) else {
+        let Poll::Ready(answer) = Pin::new(future).poll(&mut Context::from_waker(&waker)) else {
             return false;
         };
+        self.future = None;
         let refused = matches!(answer, Err(russh::Error::ChannelOpenFailure(_)));
         self.answer = Some(answer);
         refused
@@ -109,7 +109,7 @@ impl Openings {
         state.last += 1;
         let number = state.last;
         let opening =
-            Opening { future: unconstrained(open), answer: None, text: None, nudge: Arc::default() };
+            Opening { future: Some(unconstrained(open)), answer: None, text: None, nudge: Arc::default() };
         state.underway.insert(number, opening);
         Entered { openings: self, number }
     }
@@ -257,6 +257,29 @@ mod tests {
             assert_eq!(text(open.await).as_deref(), Some("of the other"));
             assert!(openings.lock().underway.is_empty());
         }
+    }
+
+    /// An opener that has its answer goes on in a task of its own, and russh's may be here before its entry is gone.
+    #[tokio::test]
+    async fn an_open_that_is_over_is_not_looked_at_again() {
+        let openings = Openings::default();
+        let ((refuse_first, first), (refuse, open)) = (asked(), asked());
+        let first = openings.enter(first);
+        let mut open = Box::pin(openings.open(open));
+        let cx = Context::from_waker(Waker::noop());
+        assert!(openings.poll(first.number, &cx).is_pending() && open.as_mut().now_or_never().is_none());
+        refuse_first.send(()).unwrap();
+        openings.refused("of the first");
+        let Poll::Ready(answer) = openings.poll(first.number, &cx) else { panic!("it is answered") };
+        assert_eq!(text(answer).as_deref(), Some("of the first"));
+        // Woken, answered, and listed still.
+        let nudge = openings.lock().underway.get(&first.number).map(|opening| Arc::clone(&opening.nudge));
+        nudge.unwrap().wake();
+        refuse.send(()).unwrap();
+        openings.refused("of the other");
+        assert_eq!(text(open.await).as_deref(), Some("of the other"));
+        drop(first);
+        assert!(openings.lock().underway.is_empty());
     }
 
     #[tokio::test]

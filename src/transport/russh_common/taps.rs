@@ -39,6 +39,12 @@ enum Tap {
     Forgotten,
 }
 
+impl Tap {
+    const fn is_early(&self) -> bool {
+        matches!(self, Self::Early { .. })
+    }
+}
+
 #[derive(Debug)]
 struct Entry<X> {
     tap: Tap,
@@ -48,7 +54,8 @@ struct Entry<X> {
     window: Arc<Notify>,
     /// What the peer may still send by russh's book. On the client; a server's window is not one value for ever.
     credit: u64,
-    /// The peer has sent something since the last [`Taps::mark`], or has just been given the channel.
+    /// The peer has sent something since the last [`Taps::mark`], or has just confirmed the channel: one
+    /// that it opened itself is active from its first data on.
     active: bool,
     /// The peer has used the channel so much that it was granted more.
     granted: bool,
@@ -66,6 +73,8 @@ struct State<X> {
     growing: usize,
     /// How many opens of ours are under way.
     expected: u64,
+    /// How many of the channels are [`Tap::Early`].
+    early: usize,
 }
 
 /// What the peers of a connection may still send, by russh's book, in bytes.
@@ -104,6 +113,7 @@ impl<X> State<X> {
         self.entries.entry(id).or_insert_with(|| {
             self.credit.all += window;
             self.credit.active += window;
+            self.early += 1;
             let mut entry = Entry::new(Tap::Early { arrived: Vec::new() }, window, X::default());
             entry.active = true;
             entry
@@ -121,6 +131,7 @@ impl<X> State<X> {
         self.credit.all -= entry.credit;
         self.credit.active -= if entry.active { entry.credit } else { 0 };
         self.growing -= usize::from(entry.granted);
+        self.early -= usize::from(entry.tap.is_early());
         Some(entry)
     }
 }
@@ -138,8 +149,14 @@ pub(in crate::transport) struct Taps<X = ()> {
 impl<X> Taps<X> {
     /// `early` is charged for what arrives before its port; `window` is the session's `window_size`.
     pub(in crate::transport) fn new(early: Arc<ChannelBudget>, window: u32) -> Arc<Self> {
-        let state =
-            State { entries: HashMap::new(), down: None, credit: Credit::default(), growing: 0, expected: 0 };
+        let state = State {
+            entries: HashMap::new(),
+            down: None,
+            credit: Credit::default(),
+            growing: 0,
+            expected: 0,
+            early: 0,
+        };
         Arc::new(Self { state: Mutex::new(state), early, window: u64::from(window), over: Notify::new() })
     }
 
@@ -181,6 +198,7 @@ impl<X> Taps<X> {
         let live = Tap::Live { port: Arc::clone(port), read };
         let mut closed = false;
         if let Tap::Early { arrived } = std::mem::replace(&mut entry.tap, live) {
+            state.early -= 1;
             for early in arrived {
                 match early {
                     Early::Event(msg, charge) => {
@@ -298,7 +316,11 @@ impl<X> Taps<X> {
     pub(in crate::transport) fn forget(&self, id: ChannelId) {
         let mut state = self.lock();
         let tap = match state.entries.get_mut(&id) {
-            Some(entry) if !entry.confirmed => Some(std::mem::replace(&mut entry.tap, Tap::Forgotten)),
+            Some(entry) if !entry.confirmed => {
+                let tap = std::mem::replace(&mut entry.tap, Tap::Forgotten);
+                state.early -= usize::from(tap.is_early());
+                Some(tap)
+            }
             _ => state.remove(id).map(|entry| entry.tap),
         };
         drop(state);
@@ -314,6 +336,7 @@ impl<X> Taps<X> {
         state.down = Some(error.clone());
         let entries = std::mem::take(&mut state.entries);
         state.credit = Credit { granted: state.credit.granted, ..Credit::default() };
+        state.early = 0;
         drop(state);
         self.over.notify_waiters();
         for (_, entry) in entries {
@@ -453,11 +476,11 @@ impl<X> Drop for Expected<'_, X> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.expected -= 1;
-        if state.expected > 0 {
+        // Hardly ever is there one: all channels are looked through only then.
+        if state.expected > 0 || state.early == 0 {
             return;
         }
-        let early =
-            |(id, entry): (&ChannelId, &Entry<X>)| matches!(entry.tap, Tap::Early { .. }).then_some(*id);
+        let early = |(id, entry): (&ChannelId, &Entry<X>)| entry.tap.is_early().then_some(*id);
         let unclaimed: Vec<ChannelId> = state.entries.iter().filter_map(early).collect();
         for id in unclaimed {
             state.remove(id);
