@@ -116,7 +116,7 @@ async fn run(args: &Args) -> Result<u32, BoxError> {
         Do::Script { file } => steps(file).await?,
         _ => Vec::new(),
     };
-    let conn = Client::new(args.login.client(22).await?.config).connect().await?;
+    let conn = Client::new(args.login.client(22, &[]).await?.config).connect().await?;
     let program = args.program.as_ref().map_or_else(|| conn.shell(), |line| conn.exec(line));
     let terminal = PtyRequest::new(&args.term).size(args.size.0, args.size.1);
     let mut options =

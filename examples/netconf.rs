@@ -93,7 +93,7 @@ async fn main() -> ExitCode {
 
 /// Whether no reply has an error.
 async fn call(args: &Call) -> Result<bool, BoxError> {
-    let conn = Client::new(args.login.client(830).await?.config).connect().await?;
+    let conn = Client::new(args.login.client(830, &[]).await?.config).connect().await?;
     let mut options = NetconfOptions::new().deadline(Duration::from_secs(args.deadline));
     if args.version_1_0 {
         options = options.only_1_0();

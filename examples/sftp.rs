@@ -108,7 +108,7 @@ async fn main() -> ExitCode {
 
 /// Whether nothing failed.
 async fn run(args: &Args) -> Result<bool, BoxError> {
-    let sftp = SftpClient::open_session(args.login.client(22).await?.config).await?;
+    let sftp = SftpClient::open_session(args.login.client(22, &[]).await?.config).await?;
     let work = async {
         Ok::<_, BoxError>(match &args.command {
             Do::Get { remote, local, how } => get(&sftp, remote, local, how).await?,

@@ -7,12 +7,12 @@ use ractor_ssh::BoxError;
 use ractor_ssh::auth::Passphrase;
 use ractor_ssh::auth::{KeyboardInteractive, PassphraseRequest};
 use ractor_ssh::host_key::{HostKeyPin, HostKeyPolicy};
-use ractor_ssh::ssh_config::{Applied, Asked, Asking, JumpHost, MatchExec, SshConfig};
+use ractor_ssh::ssh_config::{Applied, Asked, Asking, JumpHost, Left, MatchExec, Place, SshConfig};
 use secrecy::SecretString;
 
 #[derive(clap::Args)]
 pub(crate) struct Login {
-    /// Port of the server. Default: what the files say, else the usual one.
+    /// Port of the server. Default: what the files say, else 22, for NETCONF 830.
     #[arg(short)]
     port: Option<u16>,
     /// User to log in as; also `user@host`. Default: what the files say, else the local user.
@@ -51,21 +51,20 @@ pub(crate) struct Login {
 
 impl Login {
     /// Looks everything up. Files that were named must be there. `usual_port` is where servers of this kind listen, if
-    /// nobody says a port.
-    pub(crate) async fn client(&self, usual_port: u16) -> Result<Applied, BoxError> {
+    /// nobody says a port. `honoured` are the keywords about sessions and forwards that the program does something about;
+    /// others may not be asked for by `-o`.
+    pub(crate) async fn client(&self, usual_port: u16, honoured: &[&str]) -> Result<Applied, BoxError> {
         let files = self.files().await?;
-        let mut asked = self.asked()?;
-        if usual_port != 22 {
-            let said = files.resolve_running(&asked).await?;
-            if !said.settings().any(|setting| setting.keyword == "port") {
-                asked = asked.port(usual_port);
-            }
-        }
+        let asked = self.asked()?.default_port(usual_port);
         for path in &self.identity {
             // Looked at now: a file that was asked for by name and cannot be read is no key to pass over.
             tokio::fs::metadata(path).await.map_err(|error| format!("{}: {error}", path.display()))?;
         }
         let mut applied = files.client(&asked, &self.asking().await?).await?;
+        left_to_us(&mut applied, honoured)?;
+        for hop in &mut applied.hops {
+            left_to_us(hop, &[])?;
+        }
         if let Some(pin) = &self.pin {
             applied.config = applied.config.host_key(HostKeyPolicy::pinned([pin.parse::<HostKeyPin>()?]));
         }
@@ -141,11 +140,36 @@ impl Login {
     }
 }
 
+/// What is up to the program is honoured, refused, or told by `-v`.
+fn left_to_us(applied: &mut Applied, honoured: &[&str]) -> Result<(), BoxError> {
+    applied.left.retain(|left| {
+        let nothing = match left.keyword {
+            "requesttty" | "sessiontype" => false,
+            "remotecommand" | "escapechar" => left.value.eq_ignore_ascii_case("none"),
+            _ => left.value == "no",
+        };
+        left.left != Left::ForCaller || !(nothing || honoured.contains(&left.keyword))
+    });
+    for left in applied.left.iter_mut().filter(|left| left.left == Left::ForCaller) {
+        if left.at == Place::Asked {
+            let (keyword, value) = (left.keyword, &left.value);
+            return Err(
+                format!("-o {keyword}={value}: this program does nothing about it; leave it out").into()
+            );
+        }
+        left.left = Left::NotHonoured("this program does nothing about it".to_owned());
+    }
+    Ok(())
+}
+
 /// A path as a configuration file has it: one word, no token and no variable.
 fn quoted(path: &Path) -> Result<String, BoxError> {
     let text = path.to_str().ok_or_else(|| format!("{}: is not UTF-8", path.display()))?;
-    if text.contains(['"', '\n', '$']) {
-        return Err(format!("{text}: has a letter that options cannot have; rename it").into());
+    if text.contains(['"', '\n']) || text.contains("${") {
+        return Err(format!(
+            "{text}: has a quote, a line feed or `${{` in it, which options cannot have; rename it"
+        )
+        .into());
     }
     Ok(format!("\"{}\"", text.replace('%', "%%").replace('\\', "\\\\")))
 }

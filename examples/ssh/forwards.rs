@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use ractor_ssh::auth::AgentForward;
 use ractor_ssh::error::ConnectionError;
 use ractor_ssh::forward::ForwardHandle;
@@ -12,13 +13,17 @@ use ractor_ssh::{BoxError, ConnectionRef};
 
 use crate::options::Args;
 
+/// How long connections may take for their last bytes when their channels are gone.
+const GRACE: Duration = Duration::from_millis(500);
+
 /// Sets up what the command line and the files ask for. As OpenSSH, goes on without those that cannot be had, unless
-/// `ExitOnForwardFailure` is set.
+/// `ExitOnForwardFailure` is set. Those that were set up before an error are in `handles` as well.
 pub(crate) async fn set_up(
     conn: &ConnectionRef,
     args: &Args,
     options: &HostOptions,
-) -> Result<Vec<ForwardHandle>, BoxError> {
+    handles: &mut Vec<ForwardHandle>,
+) -> Result<(), BoxError> {
     let mut wanted = Vec::new();
     for spec in &args.local {
         wanted.push(Forward::local(spec)?);
@@ -32,17 +37,10 @@ pub(crate) async fn set_up(
     wanted.extend(options.local_forwards());
     wanted.extend(options.remote_forwards());
     wanted.extend(options.dynamic_forwards());
-    let mut handles = Vec::new();
     for forward in wanted {
-        let remote = forward.remote;
-        let mut spec = forward.to_forward(options.gateway_ports() == Some(true));
-        if remote && forward.connect.is_none() {
-            let options = options.clone();
-            spec = spec.permit_open(move |host, port| options.permits_remote_open(host, port));
-        }
-        match conn.forward(spec).await {
+        match conn.forward(options.forward(&forward)).await {
             Ok(handle) => {
-                if remote && forward.listen.is_port_0() {
+                if forward.remote && forward.listen.is_port_0() {
                     eprintln!(
                         "Allocated port {} for remote forward",
                         handle.local_addr().port().unwrap_or(0)
@@ -54,21 +52,25 @@ pub(crate) async fn set_up(
             Err(error) => eprintln!("ssh: {error}"),
         }
     }
-    Ok(handles)
+    Ok(())
 }
 
-/// Waits for what the command has left behind, as OpenSSH does: forwarded connections, those to the agent and to displays,
-/// and those that come meanwhile.
-pub(crate) async fn see_off(conn: &ConnectionRef, forwards: &[ForwardHandle]) -> Result<(), ConnectionError> {
+/// Waits for what the command has left behind, as OpenSSH does: the channels of forwarded connections, those to the agent
+/// and to displays, and those that come meanwhile. Clients that have none yet are not waited for.
+pub(crate) async fn see_off(conn: &ConnectionRef) -> Result<(), ConnectionError> {
     loop {
         let channels = conn.info().await?.channels;
-        let used = channels.iter().any(|channel| channel.kind != "session");
-        // A connection's last bytes may still be on their way to it when its channel is gone.
-        if !used && forwards.iter().all(|forward| forward.counters().open == 0) {
+        if channels.iter().all(|channel| channel.kind == "session") {
             return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Ends them. What is left of them, such as the file of a socket, is gone then.
+pub(crate) async fn end(forwards: &[ForwardHandle]) {
+    // A connection's last bytes may still be on their way to it when its channel is gone.
+    join_all(forwards.iter().map(|forward| forward.shutdown(GRACE))).await;
 }
 
 /// The command with what is lent to it.

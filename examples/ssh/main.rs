@@ -22,7 +22,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use options::Args;
-use ractor_ssh::forward::ForwardHandle;
 use ractor_ssh::ssh_config::HostOptions;
 use ractor_ssh::{BoxError, Client, ConnectionRef};
 
@@ -44,26 +43,21 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: &Args) -> Result<u8, BoxError> {
-    let applied = args.login.client(22).await?;
+    let applied = args.login.client(22, &options::HONOURED).await?;
     let conn = Client::new(applied.config).connect().await?;
     // They are there as long as their handles are.
-    let forwards = forwards::set_up(&conn, args, &applied.options).await?;
-    let status = work(args, &conn, &applied.options, &forwards).await;
+    let mut forwards = Vec::new();
+    let status = match forwards::set_up(&conn, args, &applied.options, &mut forwards).await {
+        Ok(()) => work(args, &conn, &applied.options).await,
+        Err(error) => Err(error),
+    };
+    forwards::end(&forwards).await;
     conn.close().await;
-    // Not before nothing is left of them, such as the file of a socket.
-    for forward in &forwards {
-        forward.close().await;
-    }
     status
 }
 
 /// The command and what it leaves behind, or nothing until it is interrupted.
-async fn work(
-    args: &Args,
-    conn: &ConnectionRef,
-    options: &HostOptions,
-    forwards: &[ForwardHandle],
-) -> Result<u8, BoxError> {
+async fn work(args: &Args, conn: &ConnectionRef, options: &HostOptions) -> Result<u8, BoxError> {
     if !session::is_wanted(args, options) {
         return tokio::select! {
             error = conn.closed() => Err(error.into()),
@@ -73,8 +67,14 @@ async fn work(
     let status = session::run(conn, args, options).await;
     let _ = std::io::stdout().flush();
     let status = status?;
-    if let Err(error) = forwards::see_off(conn, forwards).await {
-        eprintln!("ssh: {}: {error}", args.login.destination);
+    tokio::select! {
+        seen_off = forwards::see_off(conn) => {
+            if let Err(error) = seen_off {
+                eprintln!("ssh: {}: {error}", args.login.destination);
+            }
+        }
+        // The command has come to its end; what it has left behind need not.
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
     }
     Ok(status)
 }

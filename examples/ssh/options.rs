@@ -4,6 +4,26 @@ use clap::Parser;
 
 use crate::login::Login;
 
+/// What it does of the keywords that are about sessions and forwards.
+pub(crate) const HONOURED: [&str; 16] = [
+    "localforward",
+    "remoteforward",
+    "dynamicforward",
+    "exitonforwardfailure",
+    "gatewayports",
+    "permitremoteopen",
+    "forwardagent",
+    "forwardx11",
+    "forwardx11trusted",
+    "forwardx11timeout",
+    "sendenv",
+    "setenv",
+    "requesttty",
+    "remotecommand",
+    "sessiontype",
+    "stdinnull",
+];
+
 /// Runs a command, or a shell, on an SSH server.
 #[derive(Parser)]
 #[command(name = "ssh")]

@@ -122,8 +122,11 @@ impl Remote {
                 tracing::debug!(%error, "a remote listener was not cancelled");
             }
         }
-        let Self { take, .. } = self;
-        see_off(take, &common, &mut connections, &mut stops).await;
+        let Self { give, take, .. } = self;
+        // What is left of them is held by those who may still give something.
+        drop(give);
+        let late = if matches!(end, ForwardEnd::Connection(_)) { Duration::ZERO } else { LATE_LIMIT };
+        see_off(take, late, &common, &mut connections, &mut stops).await;
         end
     }
 
@@ -167,9 +170,10 @@ impl Remote {
 }
 
 /// Sees the connections to their end, and those that came in before the server's answer and are still on their way here:
-/// until nobody can give any more.
+/// until nobody can give any more, or nobody has for `late`.
 async fn see_off(
     mut take: mpsc::Receiver<Taken>,
+    late: Duration,
     common: &Arc<Common>,
     connections: &mut JoinSet<()>,
     stops: &mut watch::Receiver<Stop>,
@@ -179,7 +183,7 @@ async fn see_off(
             biased;
             taken = take.recv() => taken,
             () = drain(connections, stops) => {
-                tokio::time::timeout(LATE_LIMIT, take.recv()).await.ok().flatten()
+                tokio::time::timeout(late, take.recv()).await.ok().flatten()
             }
         };
         match taken {

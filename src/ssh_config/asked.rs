@@ -34,6 +34,7 @@ pub enum MatchExec {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {
     pub(super) host: String,
+    pub(super) default_port: u16,
     pub(super) lines: Vec<String>,
     /// Those of the lines that are for the jump hosts too.
     everywhere: Vec<String>,
@@ -50,6 +51,7 @@ impl Asked {
     pub fn host(host: impl Into<String>) -> Self {
         Self {
             host: host.into(),
+            default_port: 22,
             lines: Vec::new(),
             everywhere: Vec::new(),
             tag: None,
@@ -70,6 +72,14 @@ impl Asked {
     #[must_use]
     pub fn port(self, port: u16) -> Self {
         self.option(format!("Port={port}"))
+    }
+
+    /// The port if neither what is asked nor a file says one: that of NETCONF is 830. For this host alone, not for those on
+    /// the way to it; `%p` stands for it, too. Default: 22.
+    #[must_use]
+    pub const fn default_port(mut self, port: u16) -> Self {
+        self.default_port = port;
+        self
     }
 
     /// An option as a file would have it (`ssh -o`): `Keyword=value` or `Keyword value`.

@@ -78,7 +78,7 @@ pub(super) fn finish(
     if !problems.is_empty() {
         return Err(SshConfigError::Bad(problems));
     }
-    Ok(HostOptions::new(asked.host.clone(), host, local.clone(), held, remarks))
+    Ok(HostOptions::new(asked.host.clone(), host, asked.default_port, local.clone(), held, remarks))
 }
 
 /// OpenSSH 10 puts tokens into the user name of a file, all but those that are made of it.

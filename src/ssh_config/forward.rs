@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use super::options::HostOptions;
 use crate::error::ConfigError;
 use crate::forward;
 
@@ -108,11 +109,9 @@ impl Forward {
         })
     }
 
-    /// The forward for [`ConnectionRef::forward`](crate::ConnectionRef::forward) and its kin; if it is a remote one that leads
-    /// wherever SOCKS clients ask for, `PermitRemoteOpen` is still to be [put into
-    /// it](super::HostOptions::permits_remote_open). An end that listens and
-    /// names no address is on loopback, or on every address if `gateway_ports` says so, which is for local ones only.
-    pub fn to_forward(&self, gateway_ports: bool) -> forward::Forward {
+    /// What it is without the options of a host. An end that listens and names no address is on loopback, or on every
+    /// address if `gateway_ports` says so, which is for local ones only.
+    fn bare(&self, gateway_ports: bool) -> forward::Forward {
         let here = if gateway_ports { "*" } else { "localhost" };
         let listen = match (&self.listen, self.remote) {
             (Endpoint::Unix(path), _) => forward::Endpoint::unix(path),
@@ -193,15 +192,72 @@ impl Forward {
     }
 }
 
-/// Whether one value of `PermitRemoteOpen` is for this destination.
-pub(super) fn opens(place: &str, host: &str, port: u16) -> bool {
-    let parts = match place.strip_prefix('[') {
-        Some(inner) => inner.split_once("]:"),
-        None => place.split_once(':'),
-    };
-    // Without a port, it is `none` or `any`.
-    let Some((named, at)) = parts else { return place.eq_ignore_ascii_case("any") };
-    (named == "*" || named == host) && (at == "*" || at.parse() == Ok(port))
+impl HostOptions {
+    /// A forward as this host has it, for [`ConnectionRef::forward`](crate::ConnectionRef::forward) and its kin: one of the
+    /// host's own, or one of the command line.
+    ///
+    /// An end that listens and names no address is on loopback, or on every address if `GatewayPorts` says so, which is for
+    /// local ones only. SOCKS clients of a remote one go where `PermitRemoteOpen` lets them.
+    ///
+    /// ```
+    /// use ractor_ssh::ssh_config::{Asked, Forward, SshConfig};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let config = SshConfig::parse("Host build\nPermitRemoteOpen db.internal:5432")?;
+    /// let options = config.resolve(&Asked::host("build"))?;
+    /// let socks_over_there = options.forward(&Forward::remote("1080")?);
+    /// assert!(socks_over_there.check().is_ok());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn forward(&self, forward: &Forward) -> forward::Forward {
+        let bare = forward.bare(self.gateway_ports() == Some(true));
+        if !forward.remote || forward.connect.is_some() || self.permit_remote_open().is_empty() {
+            return bare;
+        }
+        let options = self.clone();
+        bare.permit_open(move |host, port| options.permits_remote_open(host, port))
+    }
+}
+
+/// One value of `PermitRemoteOpen`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Open<'a> {
+    Any,
+    None,
+    /// `None` is `*`.
+    At {
+        host: Option<&'a str>,
+        port: Option<u16>,
+    },
+}
+
+impl<'a> Open<'a> {
+    pub(super) fn parse(text: &'a str) -> Option<Self> {
+        if text.eq_ignore_ascii_case("any") {
+            return Some(Self::Any);
+        }
+        if text.eq_ignore_ascii_case("none") {
+            return Some(Self::None);
+        }
+        let (host, port) = match text.strip_prefix('[') {
+            Some(inner) => inner.split_once("]:")?,
+            None => text.split_once(':')?,
+        };
+        let port = if port == "*" { None } else { Some(super::units::port(port)?) };
+        Some(Self::At { host: Some(host).filter(|host| *host != "*"), port })
+    }
+
+    /// Whether it is for this destination.
+    pub(super) fn is_for(self, host: &str, port: u16) -> bool {
+        match self {
+            Self::Any => true,
+            Self::None => false,
+            Self::At { host: named, port: at } => {
+                named.is_none_or(|named| named == host) && at.is_none_or(|at| at == port)
+            }
+        }
+    }
 }
 
 /// Splits at colons; brackets keep colons together, a backslash takes the next character as it is.
@@ -291,8 +347,16 @@ mod tests {
             ("[::1]:3", "::1", 3, true),
             ("[::1]:3", "0:0:0:0:0:0:0:1", 3, false),
             ("*.example:1", "a.example", 1, false),
+            ("ANY", "h", 1, true),
         ] {
-            assert_eq!(opens(place, host, port), yes, "{place} {host} {port}");
+            assert_eq!(Open::parse(place).unwrap().is_for(host, port), yes, "{place} {host} {port}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_destination_is_refused() {
+        for place in ["h", "", "h:", "h:0", "h:65536", "[::1", "[::1]", "[::1]x:1", "h:x"] {
+            assert_eq!(Open::parse(place), None, "{place}");
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::algorithms::AlgorithmList;
 use super::error::{Place, Problem};
-use super::forward::Forward;
+use super::forward::{Forward, Open};
 use super::keyword::Keyword;
 use super::kinds::{
     AddressFamily, AgentForwarding, IdentityAgent, Proxy, RequestTty, SessionType, StrictHostKeys,
@@ -31,6 +31,7 @@ pub(super) struct Held {
 pub struct HostOptions {
     asked: String,
     host: String,
+    default_port: u16,
     local: Local,
     held: BTreeMap<&'static str, Vec<Held>>,
     remarks: Vec<Problem>,
@@ -58,11 +59,12 @@ impl HostOptions {
     pub(super) const fn new(
         asked: String,
         host: String,
+        default_port: u16,
         local: Local,
         held: BTreeMap<&'static str, Vec<Held>>,
         remarks: Vec<Problem>,
     ) -> Self {
-        Self { asked, host, local, held, remarks }
+        Self { asked, host, default_port, local, held, remarks }
     }
 
     /// All options that are given, by keyword; those that add up in the order they were given.
@@ -96,10 +98,10 @@ impl HostOptions {
         self.text("user").unwrap_or(&self.local.user)
     }
 
-    /// The port; 22 if none is given.
+    /// The port; if none is given, the [default](super::Asked::default_port), 22.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.number("port").and_then(|port| u16::try_from(port).ok()).unwrap_or(22)
+        self.number("port").and_then(|port| u16::try_from(port).ok()).unwrap_or(self.default_port)
     }
 
     /// `IdentityFile`, expanded. `None`: none is given, and the usual ones are meant; empty: `none`.
@@ -269,7 +271,7 @@ impl HostOptions {
         self.forwards("dynamicforward")
     }
 
-    /// `GatewayPorts`.
+    /// `GatewayPorts`. See [`forward`](Self::forward).
     #[must_use]
     pub fn gateway_ports(&self) -> Option<bool> {
         self.flag("gatewayports")
@@ -288,12 +290,13 @@ impl HostOptions {
     }
 
     /// Whether `PermitRemoteOpen` lets the SOCKS clients of a remote forward go there: for
-    /// [`Forward::permit_open`](crate::forward::Forward::permit_open). As in OpenSSH, names and addresses must be the same to
+    /// [`Forward::permit_open`](crate::forward::Forward::permit_open), into which [`forward`](Self::forward) puts it. As in OpenSSH, names and addresses must be the same to
     /// the letter, `*` stands for all hosts or ports, and nothing is looked up.
     #[must_use]
     pub fn permits_remote_open(&self, host: &str, port: u16) -> bool {
         let places = self.permit_remote_open();
-        places.is_empty() || places.iter().any(|place| super::forward::opens(place, host, port))
+        places.is_empty()
+            || places.iter().filter_map(|place| Open::parse(place)).any(|place| place.is_for(host, port))
     }
 
     /// `StreamLocalBindMask`.

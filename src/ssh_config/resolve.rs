@@ -296,8 +296,8 @@ impl Course<'_> {
 pub(super) fn tokens_of(options: &Options, asked: &Asked, local: &Local, host: &str) -> Tokens {
     let first = |keyword: &str| options.get(keyword).and_then(|given| given.first());
     let port = match first("port").map(|given| &given.value) {
-        Some(Value::Number(port)) => u16::try_from(*port).unwrap_or(22),
-        _ => 22,
+        Some(Value::Number(port)) => u16::try_from(*port).unwrap_or(asked.default_port),
+        _ => asked.default_port,
     };
     let jump = match first("proxyjump").map(|given| &given.value) {
         // OpenSSH means the last host before the target.

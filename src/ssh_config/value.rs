@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::algorithms::AlgorithmList;
-use super::forward::Forward;
+use super::forward::{Forward, Open};
 use super::jump::{self, JumpHost};
 use super::keyword::{Grammar, Keyword};
 use super::{units, words};
@@ -258,16 +258,13 @@ fn rekey(size: &str, age: Option<&str>) -> Result<Value, Wrong> {
     Ok(Value::Rekey { bytes, time: time.filter(|time| !time.is_zero()) })
 }
 
-/// One value of `PermitRemoteOpen`.
+/// Whether it can be a value of `PermitRemoteOpen`.
 fn is_open(word: &str, alone: bool) -> bool {
-    if word.eq_ignore_ascii_case("any") || word.eq_ignore_ascii_case("none") {
-        return alone;
+    match Open::parse(word) {
+        Some(Open::Any | Open::None) => alone,
+        Some(Open::At { .. }) => true,
+        None => false,
     }
-    let parts = match word.strip_prefix('[') {
-        Some(inner) => inner.split_once("]:"),
-        None => word.split_once(':'),
-    };
-    parts.is_some_and(|(_, port)| port == "*" || units::port(port).is_some())
 }
 
 fn is_class(word: &str) -> bool {

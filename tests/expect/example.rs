@@ -85,6 +85,7 @@ async fn errors() {
     for (words, what) in [
         (vec!["script", file.to_str().unwrap()], "steps:2: regex"),
         (vec!["script", "/nonexistent"], "/nonexistent: "),
+        (vec!["-o", "SetEnv=A=b", "run", "true"], "-o setenv=A=b: this program does nothing"),
         (vec!["run", "exit 3"], "the channel ended (exit status 3)"),
     ] {
         let output = run(&place, "exec dash -i", &words).await;

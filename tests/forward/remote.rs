@@ -1,10 +1,12 @@
 //! Listeners on the server.
 
+use std::future::Future;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
 use libtest_mimic::Trial;
-use ractor_ssh::forward::{Endpoint, Forward, ForwardError, ForwardHandle, ForwardState};
+use ractor_ssh::forward::{Endpoint, Forward, ForwardEnd, ForwardError, ForwardHandle, ForwardState};
 use ractor_ssh::supervision::{Backoff, RestartPolicy};
 use ractor_ssh::{Client, ManagedSpec};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -22,10 +24,12 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("remote::a_socket_of_the_server_leads_to_a_socket_here", sshd, unix),
         peer_test("remote::a_function_can_serve_it", sshd, function),
         peer_test("remote::it_can_be_a_socks_proxy", sshd, socks),
+        peer_test("remote::socks_clients_go_where_it_is_permitted_alone", sshd, permits),
         peer_test("remote::a_destination_that_is_not_there_ends_the_connection_alone", sshd, refused),
         peer_test("remote::no_more_connections_are_taken_than_allowed", sshd, bound),
         peer_test("remote::a_server_that_does_not_listen_is_an_error", sshd, not_allowed),
         peer_test("remote::closing_frees_the_port_and_cuts_connections_off", sshd, close),
+        peer_test("remote::its_end_waits_for_nobody_when_there_is_nobody", sshd, at_once),
         peer_test("remote::it_is_listened_on_again_after_a_reconnect", sshd, reconnect),
     ]
 }
@@ -139,6 +143,40 @@ async fn socks() {
     soon("closing", conn.close()).await;
 }
 
+async fn permits() {
+    let (there, other) = (Destination::new().await, Destination::new().await);
+    let (port, wrong) = (there.addr.port(), other.addr.port());
+    there.echo();
+    let spec = Forward::remote_dynamic(any()).permit_open(move |host, at| host == "127.0.0.1" && at == port);
+    let (_server, conn, forward) = set_up(spec).await;
+    let five = |port: u16| [&[5, 1, 0, 5, 1, 0, 1, 127, 0, 0, 1][..], &port.to_be_bytes()].concat();
+    let four = |port: u16| [&[4, 1][..], &port.to_be_bytes(), &[127, 0, 0, 1, 0]].concat();
+    for (number, (request, answer)) in [
+        (five(wrong), vec![5, 0, 5, 2, 0, 1, 0, 0, 0, 0, 0, 0]),
+        (four(wrong), vec![0, 91, 0, 0, 0, 0, 0, 0]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut stream = TcpStream::connect(self::there(&forward)).await.unwrap();
+        stream.write_all(&request).await.unwrap();
+        let mut heard = Vec::new();
+        soon("a refusal", stream.read_to_end(&mut heard)).await.unwrap();
+        assert_eq!(heard, answer);
+        becomes_true("it has ended", || forward.counters().open == 0).await;
+        assert_eq!(forward.counters().refused, number as u64 + 1);
+    }
+    let mut stream = TcpStream::connect(self::there(&forward)).await.unwrap();
+    stream.write_all(&[&five(port)[..], b"hello"].concat()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut heard = Vec::new();
+    soon("an echo", stream.read_to_end(&mut heard)).await.unwrap();
+    assert!(heard.ends_with(b"hello"), "{heard:?}");
+    // Whoever had connected would wait to be accepted.
+    assert!(other.listener.accept().now_or_never().is_none(), "it was led there");
+    soon("closing", conn.close()).await;
+}
+
 async fn ends(stream: &mut TcpStream) {
     // OpenSSH makes an end of a CLOSE, whatever came before.
     match soon("its end", stream.read(&mut [0; 8])).await {
@@ -199,6 +237,42 @@ async fn close() {
     let again = soon("an answer", conn.forward(again)).await.unwrap();
     assert_eq!(again.local_addr(), forward.local_addr());
     soon("closing", conn.close()).await;
+}
+
+/// The shortest of a few, so that a busy machine does not count.
+async fn shortest<F: Future<Output = Duration>>(measure: impl Fn() -> F) -> Duration {
+    let mut shortest = Duration::MAX;
+    for _ in 0..5 {
+        shortest = shortest.min(measure().await);
+    }
+    shortest
+}
+
+async fn at_once() {
+    // It would wait for a second, if it waited for connections that may be on their way.
+    const LATE: Duration = Duration::from_secs(1);
+    let (_server, conn, _forward) = set_up(Forward::remote(any(), 1)).await;
+    let closing = shortest(async || {
+        let forward = soon("an answer", conn.forward(Forward::remote(any(), 1))).await.unwrap();
+        let began = Instant::now();
+        soon("closing", forward.close()).await;
+        assert!(matches!(forward.state(), ForwardState::Ended(ForwardEnd::Closed)));
+        began.elapsed()
+    });
+    let closing = closing.await;
+    assert!(closing < LATE / 2, "{closing:?}");
+    soon("closing", conn.close()).await;
+    let losing = shortest(async || {
+        let (server, conn, forward) = set_up(Forward::remote(any(), 1)).await;
+        let Server::OpenSsh(sshd) = &server else { unreachable!() };
+        sshd.kill_sessions();
+        soon("the loss", conn.closed()).await;
+        let began = Instant::now();
+        assert!(matches!(soon("its end", forward.closed()).await, ForwardEnd::Connection(_)));
+        began.elapsed()
+    });
+    let losing = losing.await;
+    assert!(losing < LATE / 2, "{losing:?}");
 }
 
 async fn reconnect() {

@@ -3,8 +3,9 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-/// Nothing that is waited for takes longer, unless it is broken.
-pub(crate) const SOON: Duration = Duration::from_secs(30);
+/// Nothing that is waited for takes longer, unless it is broken. Shorter than the library's own deadlines (30 s), so that what
+/// hangs until one of them is not taken for what ends by itself.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// The future's output.
 ///

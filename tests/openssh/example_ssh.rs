@@ -168,7 +168,7 @@ async fn connected(to: std::net::SocketAddr) -> TcpStream {
     }
 }
 
-fn id_of(child: &tokio::process::Child) -> rustix::process::Pid {
+pub(crate) fn id_of(child: &tokio::process::Child) -> rustix::process::Pid {
     let id = child.id().and_then(|id| i32::try_from(id).ok());
     id.and_then(rustix::process::Pid::from_raw).expect("it runs")
 }
@@ -196,6 +196,16 @@ async fn files() {
     let output =
         ssh(&["-o", "RemoteCommand=none", "-o", "SetEnv=GIVEN=other", "box", "--", "echo $GIVEN"]).await;
     assert_eq!(output.stdout, b"other\n", "{output:?}");
+    let output = ssh(&["-v", "box"]).await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!["setenv", "sendenv", "remotecommand"].iter().any(|done| said.contains(done)), "{said}");
+    let output = ssh(&["-o", "ConnectionAttempts=3", "box"]).await;
+    assert_eq!(output.status.code(), Some(255));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("connectionattempts=3"), "{output:?}");
+    let dollar = sshd.directory().join("$key");
+    std::fs::copy(sshd.identity(), &dollar).expect("a file");
+    let output = ssh(&["-i", dollar.to_str().expect("UTF-8"), "box"]).await;
+    assert_eq!(output.stdout, b"g s 127.0.0.1\n", "{output:?}");
     let output = ssh(&["-o", "NoSuchThing=yes", "box"]).await;
     assert_eq!(output.status.code(), Some(255));
     assert!(String::from_utf8_lossy(&output.stderr).contains("nosuchthing"), "{output:?}");

@@ -1,23 +1,25 @@
 //! What the example `ssh` does about forwards, beside what OpenSSH's `ssh` does.
 
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 use tokio::io::{
     AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
 };
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::process::{Child, Command};
 
-use crate::example_ssh::{arguments, echo_server};
+use crate::example_ssh::{arguments, echo_server, id_of};
 use crate::kit::{Peer, Sshd, example, peer_test};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let both = [Peer::OpenSshServer, Peer::OpenSshClient];
+    let (ours, both) = (Peer::OpenSshServer, [Peer::OpenSshServer, Peer::OpenSshClient]);
     vec![
         peer_test("example_ssh::socks_clients_go_where_permit_remote_open_says", both, permitted),
         peer_test("example_ssh::connections_outlive_the_command", both, outlive),
+        peer_test("example_ssh::an_interrupt_ends_them_and_keeps_the_commands_status", ours, interrupted),
+        peer_test("example_ssh::a_failed_forward_leaves_nothing_of_the_others", ours, failed),
         peer_test("example_ssh::what_cuts_them_off_does_not_change_the_commands_status", both, cut),
     ]
 }
@@ -112,10 +114,11 @@ async fn echoes(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     assert_eq!(&seen, b"ping");
 }
 
-/// A command that has ended with status 7, and a connection over `-L` that has not.
+/// A command that has ended with status 7, a connection over `-L` that has not, and a SOCKS client that says nothing.
 struct Left {
     child: Child,
     stream: UnixStream,
+    silent: TcpStream,
     path: std::path::PathBuf,
     _directory: tempfile::TempDir,
 }
@@ -125,17 +128,21 @@ impl Left {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("local");
         let forward = format!("{}:127.0.0.1:{}", path.display(), echo_server().await);
-        let mut child = program.start(sshd, &["-L", &forward], &["echo up; read line; echo over; exit 7"]);
+        let proxy =
+            TcpListener::bind("127.0.0.1:0").await.and_then(|free| free.local_addr()).expect("a port");
+        let options = ["-L", &forward, "-D", &proxy.to_string()];
+        let mut child = program.start(sshd, &options, &["echo up; read line; echo over; exit 7"]);
         let mut stdout = child.stdout.take().expect("it is piped");
         let mut up = [0; 3];
         stdout.read_exact(&mut up).await.expect("it is up");
         let mut stream = UnixStream::connect(&path).await.expect("-L");
         echoes(&mut stream).await;
+        let silent = TcpStream::connect(proxy).await.expect("-D");
         child.stdin.take().expect("it is piped").write_all(b"\n").await.expect("it reads");
         let mut over = [0; 5];
         stdout.read_exact(&mut over).await.expect("it is over");
         assert_eq!(&over, b"over\n");
-        Self { child, stream, path, _directory: directory }
+        Self { child, stream, silent, path, _directory: directory }
     }
 
     /// It does not end for a while.
@@ -148,13 +155,17 @@ impl Left {
     }
 
     async fn ends(self) -> (Option<i32>, String) {
-        let Self { child, stream, .. } = self;
+        let Self { child, stream, silent: _silent, .. } = self;
         drop(stream);
-        end_of(child).await
+        let began = Instant::now();
+        let end = end_of(child).await;
+        // It would take ten seconds to be given up.
+        assert!(began.elapsed() < Duration::from_secs(5), "the silent client was waited for");
+        end
     }
 
     async fn ends_by_itself(self) -> (Option<i32>, String) {
-        let Self { child, stream: _stream, .. } = self;
+        let Self { child, stream: _stream, silent: _silent, .. } = self;
         end_of(child).await
     }
 }
@@ -177,6 +188,28 @@ async fn outlive() {
         left.stays().await;
         assert_eq!(left.ends().await, (Some(7), String::new()), "{program:?}");
     }
+}
+
+async fn interrupted() {
+    let sshd = Sshd::builder().start().expect("sshd starts");
+    let mut left = Left::new(Program::Ours, &sshd).await;
+    left.stays().await;
+    rustix::process::kill_process(id_of(&left.child), rustix::process::Signal::INT).expect("it is there");
+    let Left { child, path, stream: _stream, silent: _silent, _directory } = left;
+    assert_eq!(end_of(child).await, (Some(7), String::new()));
+    assert!(!path.exists(), "the socket is removed");
+}
+
+async fn failed() {
+    let sshd = Sshd::builder().config("PermitListen none").start().expect("sshd starts");
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("local");
+    let forward = format!("{}:127.0.0.1:9", path.display());
+    let options = ["-N", "-L", &forward, "-R", "0:127.0.0.1:9", "-o", "ExitOnForwardFailure=yes"];
+    // OpenSSH's leaves the socket behind.
+    let (status, said) = end_of(Program::Ours.start(&sshd, &options, &[])).await;
+    assert!(status == Some(255) && said.contains("localhost:0"), "{status:?}: {said}");
+    assert!(!path.exists(), "the socket is removed");
 }
 
 async fn cut() {

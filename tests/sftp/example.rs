@@ -13,15 +13,20 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         peer_test("example_sftp::puts_gets_and_lists_files_and_trees", real, life),
         peer_test("example_sftp::goes_on_behind_what_is_there", real, resume),
+        peer_test("example_sftp::what_it_does_nothing_about_is_refused_or_told", real, not_honoured),
         peer_test("example_sftp::an_error_is_a_line_and_a_status", real, errors),
     ]
 }
 
 async fn run(place: &Place, words: &[&str]) -> Output {
+    run_with(place, "none", words).await
+}
+
+async fn run_with(place: &Place, file: &str, words: &[&str]) -> Output {
     let sshd = place.sshd().unwrap();
     let mut command = Command::new(example("sftp"));
     command
-        .args(["-F", "none", "-p", &sshd.port().to_string(), "-i"])
+        .args(["-F", file, "-p", &sshd.port().to_string(), "-i"])
         .arg(sshd.identity())
         .arg("--known-hosts")
         .arg(sshd.known_hosts())
@@ -78,6 +83,26 @@ async fn resume() {
     well(&place, &["get", "--resume", &place.remote("whole"), part.to_str().unwrap()]).await;
     let got = std::fs::read(&part).unwrap();
     assert!(got[..1_000_000] == *mark && got[1_000_000..] == content[1_000_000..]);
+    place.end().await;
+}
+
+async fn not_honoured() {
+    let place = Place::openssh().await;
+    let root = place.remote("");
+    for option in ["LocalForward=1 h:1", "SetEnv=A=b", "RemoteCommand=true", "RequestTTY=force"] {
+        let output = run(&place, &["-o", option, "ls", &root]).await;
+        let said = String::from_utf8_lossy(&output.stderr).to_lowercase();
+        let keyword = option.to_lowercase().split_once('=').unwrap().0.to_owned();
+        assert!(output.status.code() == Some(255) && said.contains(&format!("-o {keyword}=")), "{said}");
+    }
+    // To do nothing about these is what they ask for.
+    well(&place, &["-o", "ForwardAgent=no", "-o", "RemoteCommand=none", "ls", &root]).await;
+    let file = place.local("config");
+    std::fs::write(&file, "SetEnv A=b\n").unwrap();
+    let output = run_with(&place, file.to_str().unwrap(), &["-v", "ls", &root]).await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("config:1: setenv A=b: is not honoured: this program does nothing"), "{said}");
     place.end().await;
 }
 

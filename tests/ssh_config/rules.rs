@@ -16,6 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         peer_test("rules::old_keywords_are_remarks", [], old),
         peer_test("rules::match_exec_runs_nothing_unless_allowed", [], exec_refused),
         peer_test("rules::match_exec_has_a_deadline_and_runs_once", [], exec_runs),
+        peer_test("rules::a_default_port_is_the_last_word_and_takes_no_second_look", [], default_port),
         peer_test("rules::what_a_match_exec_starts_ends_with_it_when_it_is_given_up", [], exec_given_up),
         peer_test("rules::what_is_asked_comes_before_the_files", [], asked_first),
         peer_test("rules::a_block_cannot_be_asked", [], no_blocks),
@@ -104,6 +105,30 @@ async fn exec_runs() {
     let run = run.match_exec(MatchExec::Run(Duration::from_millis(50)));
     let error = slow.resolve_running(&run).await.unwrap_err();
     assert!(matches!(error, SshConfigError::Exec { .. }), "{error}");
+}
+
+async fn default_port() {
+    let directory = tempfile::tempdir().unwrap();
+    let seen = directory.path().join("seen");
+    let text = format!(
+        "Host said\n  Port 5\nHost far\n  ProxyJump near\nMatch exec \"echo %n %p >> '{}'\"\n  User u\n",
+        seen.display(),
+    );
+    let config = SshConfig::parse(&text).unwrap();
+    let run = MatchExec::Run(Duration::from_secs(10));
+    for (asked, port, wanted) in [
+        (Asked::host("other"), 830, "other 830\n"),
+        (Asked::host("other").port(6), 6, "other 6\n"),
+        (Asked::host("said"), 5, "said 5\n"),
+        // Jump hosts are SSH servers like others.
+        (Asked::host("far"), 830, "far 830\nnear 22\n"),
+    ] {
+        let asked = asked.local(local()).match_exec(run).default_port(830);
+        let applied = config.client(&asked, &Asking::nobody()).await.unwrap();
+        assert_eq!((applied.options.port(), applied.options.user()), (port, "u"), "{asked:?}");
+        assert_eq!(std::fs::read_to_string(&seen).unwrap(), wanted);
+        std::fs::remove_file(&seen).unwrap();
+    }
 }
 
 async fn exec_given_up() {
