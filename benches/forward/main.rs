@@ -1,5 +1,6 @@
-//! Forwarded streams: this crate's local forward, OpenSSH's `ssh -L`, and a bare channel of this crate, to the same
-//! destination by the same OpenSSH server with the same cipher; and 500 forwarded connections, one of them stalled.
+//! Forwarded streams: this crate's local forward, OpenSSH's `ssh -L`, a bare channel of this crate, and one joined with a
+//! socket by hand, to the same destination by the same OpenSSH server with the same cipher; and 500 forwarded connections,
+//! one of them stalled.
 //!
 //! A transfer is timed from the connect to the last byte; logins are not in it. Repetitions are interleaved, the figures are
 //! medians with their range in MiB/s. The destination is a process of its own. The clients of both forwards are a thread of
@@ -65,7 +66,7 @@ struct Options {
     #[arg(long, default_value_t = 500)]
     connections: usize,
     /// Seconds for each half of their measurement.
-    #[arg(long, default_value_t = 15)]
+    #[arg(long, default_value_t = 6)]
     seconds: u64,
     /// Internal: be the destination.
     #[arg(long, hide = true)]
@@ -198,12 +199,14 @@ async fn compare(way: Way, options: &Options, sshd: &kit::Sshd, peer: &Peer, con
     let forward = conn.forward(Forward::local(("127.0.0.1", 0), to)).await.unwrap();
     let ours = forward.local_addr().socket_addr().unwrap();
     let ssh = SshForward::start(sshd, to);
-    let mut rows = [("channel", Vec::new()), ("ours", Vec::new()), ("ssh -L", Vec::new())];
+    let (hand, by_hand) = by_hand(conn, to).await;
+    let mut rows = ["channel", "by hand", "ours", "ssh -L"].map(|name| (name, Vec::new()));
     for repetition in 0..options.reps {
         for turn in 0..rows.len() {
-            let (name, samples) = &mut rows[(turn + repetition) % 3];
+            let (name, samples) = &mut rows[(turn + repetition) % 4];
             let seconds = match *name {
                 "channel" => bare(way, conn, to, bytes).await,
+                "by hand" => through(way, hand, bytes).await,
                 "ours" => through(way, ours, bytes).await,
                 _ => through(way, ssh.addr, bytes).await,
             };
@@ -211,9 +214,9 @@ async fn compare(way: Way, options: &Options, sshd: &kit::Sshd, peer: &Peer, con
             samples.push(options.mib as f64 / seconds);
         }
     }
-    let [channel, ours, ssh] = rows.map(|(name, mut samples)| {
-        samples.sort_by(f64::total_cmp);
-        let median = samples[samples.len() / 2];
+    by_hand.abort();
+    let [channel, hand, ours, ssh] = rows.map(|(name, mut samples)| {
+        let median = median(&mut samples);
         println!(
             "{:<10} {name:<8} {median:>7.0} MiB/s ({:.0}-{:.0})",
             way.name(),
@@ -222,8 +225,43 @@ async fn compare(way: Way, options: &Options, sshd: &kit::Sshd, peer: &Peer, con
         );
         median
     });
-    println!("{:<10} ours / channel {:.2}   ours / ssh -L {:.2}", way.name(), ours / channel, ours / ssh);
+    println!(
+        "{:<10} ours / channel {:.2}   ours / by hand {:.2}   ours / ssh -L {:.2}",
+        way.name(),
+        ours / channel,
+        ours / hand,
+        ours / ssh
+    );
     forward.close().await;
+}
+
+/// Sorts the samples, too.
+fn median(samples: &mut [f64]) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples[samples.len() / 2]
+}
+
+/// The same channel joined with a local socket by tokio's `copy_bidirectional`, as one would without a forward.
+async fn by_hand(conn: &ConnectionRef, to: SocketAddr) -> (SocketAddr, tokio::task::JoinHandle<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let conn = conn.clone();
+    let task = tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let mut stream = conn.open_stream(direct_tcpip(to), ChannelOptions::new()).await.unwrap();
+            tokio::io::copy_bidirectional_with_sizes(&mut socket, &mut stream, PIECE, PIECE).await.unwrap();
+        }
+    });
+    (addr, task)
+}
+
+fn direct_tcpip(to: SocketAddr) -> OpenRequest {
+    OpenRequest::DirectTcpip {
+        host: to.ip().to_string(),
+        port: to.port(),
+        originator_host: "127.0.0.1".into(),
+        originator_port: 0,
+    }
 }
 
 /// One transfer through a listener.
@@ -260,14 +298,8 @@ async fn through(way: Way, addr: SocketAddr, bytes: u64) -> f64 {
 
 /// One transfer on a channel.
 async fn bare(way: Way, conn: &ConnectionRef, to: SocketAddr, bytes: u64) -> f64 {
-    let request = OpenRequest::DirectTcpip {
-        host: to.ip().to_string(),
-        port: to.port(),
-        originator_host: "127.0.0.1".into(),
-        originator_port: 0,
-    };
     let began = Instant::now();
-    let mut stream = conn.open_stream(request, ChannelOptions::new()).await.unwrap();
+    let mut stream = conn.open_stream(direct_tcpip(to), ChannelOptions::new()).await.unwrap();
     match way {
         Way::Download => {
             stream.send(bytes.to_be_bytes().to_vec()).await.unwrap();

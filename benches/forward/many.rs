@@ -19,19 +19,31 @@ const STEP: Duration = Duration::from_millis(250);
 
 pub(crate) async fn measure(options: &Options, sshd: &Sshd, peer: &Peer) {
     let seconds = Duration::from_secs(options.seconds);
-    let mut totals = Vec::new();
-    for (stalled, what) in [(false, "none stalled"), (true, "one stalled")] {
-        // A connection each: what is under way to clients that are gone would be in the way of the next.
-        let conn = connect(sshd).await;
-        let forward = conn.forward(Forward::local(("127.0.0.1", 0), peer.source)).await.unwrap();
-        let addr = forward.local_addr().socket_addr().unwrap();
-        let seen = phase(addr, options.connections, stalled, seconds).await;
-        seen.print("many", what);
-        println!("many       {what:<14} gate shut {} times", conn.info().await.unwrap().counters.pauses);
-        totals.push(seen.total);
-        conn.close().await;
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    for round in 0..options.reps {
+        // Whoever goes first is the other one in every second round.
+        for stalled in [round % 2 == 1, round % 2 == 0] {
+            // A connection each: what is under way to clients that are gone would be in the way of the next.
+            let conn = connect(sshd).await;
+            let forward = conn.forward(Forward::local(("127.0.0.1", 0), peer.source)).await.unwrap();
+            let addr = forward.local_addr().socket_addr().unwrap();
+            let seen = phase(addr, options.connections, stalled, seconds).await;
+            let counters = conn.info().await.unwrap().counters;
+            seen.print("many", if stalled { "one stalled" } else { "none stalled" });
+            println!(
+                "many       gate shut {} times, keys exchanged {} times",
+                counters.pauses, counters.rekeys
+            );
+            if stalled {
+                with.push(seen.total)
+            } else {
+                without.push(seen.total)
+            }
+            conn.close().await;
+        }
     }
-    println!("many       rate with one stalled / without {:.2}", totals[1] / totals[0]);
+    let (with, without) = (crate::median(&mut with), crate::median(&mut without));
+    println!("many       one stalled {with:.0} MiB/s, none {without:.0} MiB/s, ratio {:.2}", with / without);
 }
 
 /// What the active connections have read.
