@@ -77,7 +77,7 @@
 //! | limit | default | set by | beyond it | counted in |
 //! |---|---|---|---|---|
 //! | received and not consumed, a channel | 2 MiB | [`channel_options`]: `receive_budget` | by [`SlowConsumer`] | [`ChannelInfo`] |
-//! | received and not consumed, a connection | 64 MiB | [`limits`]: `inbound_budget` | reading stops; who is at fault is ended after 30 s; one that is to make way for its siblings ([`Yield`](SlowConsumer::Yield), forwarded connections after 5 s) as soon as it took less than 4 KiB in its time | `channels_stalled` |
+//! | received and not consumed, a connection | 64 MiB | [`limits`]: `inbound_budget` | reading stops; who is at fault is ended after 30 s; one that is to make way for its siblings ([`Yield`](crate::config::SlowConsumer::Yield), forwarded connections after 5 s) as soon as it took less than 4 KiB in its time | `channels_stalled` |
 //! | to be sent, a channel | 1 MiB | [`channel_options`]: `high_water` | the sender waits | [`ChannelInfo`] |
 //! | to be sent, handed to the SSH library, a connection | 1 MiB | [`limits`]: `outbound_budget` | senders wait | |
 //! | window, packet | 2 MiB, 32 KiB | [`limits`] | | |

@@ -33,8 +33,8 @@
 //! arrive, so a server sends on while a client on this side does not read; what is not read waits here, up to the
 //! connection's budget (64 MiB, [`Limits::inbound_budget`](crate::config::Limits::inbound_budget)). Only then reading stops
 //! for all channels of the SSH connection. By default ([`SlowConsumer::Yield`](crate::config::SlowConsumer::Yield)), a
-//! forwarded connection that has taken nothing for 5 s by then, and is not alone, is reset; one that is slow but takes
-//! something slows its siblings to its pace while it holds that much. What a client takes is seen in steps of the system's
+//! forwarded connection that has taken less than 4 KiB in 5 s by then, and is not alone, is reset; one that is slow but takes
+//! more slows its siblings to its pace while it holds that much. What a client takes is seen in steps of the system's
 //! buffers: on Linux one that reads 100 KB/s is not taken for a stalled one; elsewhere, and for slower ones, a longer
 //! patience helps. A connection that must do neither has an SSH
 //! connection of its own with [`SlowConsumer::Isolate`](crate::config::SlowConsumer::Isolate), or a forward on another one.

@@ -276,6 +276,8 @@ impl Command {
     /// Lets the command use a display of this machine (`x11-req`, RFC 4254 section 6.3.1; `ssh -X`, `ssh -Y`), as long as
     /// its channel is open; connections that were made go on. See [`X11Forward`].
     ///
+    /// Commands of one connection may use different displays, on a pool, too: cookies tell them apart.
+    ///
     /// Before the channel is opened, and before a place in a pool is waited for, the display's cookie is read, or `xauth` is
     /// run for one.
     ///

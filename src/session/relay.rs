@@ -12,8 +12,8 @@
 //! | the socket takes nothing any more | what still comes is dropped; it may have said why, so its bytes go on |
 //!
 //! Nothing is copied on the way down: chunks go from the packets they came in to the socket, many in one write. They
-//! hold their receive credit until the socket has taken them, byte by byte: a slow reader is not taken for a stalled one. On the way up bytes are read into the buffer that is sent.
-//! Nothing is read while the channel's outbound queue is above its mark.
+//! hold their receive credit until the socket has taken them, piece by piece: a slow reader is not taken for a stalled one.
+//! On the way up bytes are read into the buffer that is sent. Nothing is read while the channel's outbound queue is above its mark.
 
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, IoSlice};
@@ -46,7 +46,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How many bytes of channels that are over may wait here for sockets that take nothing, of one connection. Its budget counts
 /// them no more: without a bound, a peer could fill the memory with streams for a service that hangs.
 const MOST_LEFT: u64 = 64 << 20;
-/// How long a forwarded connection may take nothing when its siblings wait for it, if nothing else is said.
+/// How long a forwarded connection may take next to nothing when its siblings wait for it, if nothing else is said.
 pub(crate) const SIBLINGS_WAIT: Duration = Duration::from_secs(5);
 /// Chunks in one write: of 32 KiB each they are more than a socket takes at a time.
 const SLICES: usize = 32;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use libtest_mimic::Trial;
 use ractor_ssh::auth::AgentForward;
+use ractor_ssh::config::{ChannelOptions, SlowConsumer};
 use ractor_ssh::error::RequestError;
 use ractor_ssh::session::CommandError;
 use ractor_ssh::{ConnectionRef, Router};
@@ -128,7 +129,15 @@ async fn at_once() {
     }
     let held = soon(conn.exec("cat").forward_agent(agent.forward()).spawn()).await.unwrap();
     let error = soon(conn.exec(LIST).forward_agent(other.forward()).output()).await.unwrap_err();
-    assert!(error.to_string().contains("another agent is forwarded"), "{error}");
+    let error = error.to_string();
+    assert!(
+        error.contains("another agent is forwarded") && error.contains("SlowConsumer::Isolate"),
+        "{error}"
+    );
+    // The way out that it names.
+    let alone = ChannelOptions::new().slow_consumer(SlowConsumer::Isolate);
+    let output = soon(conn.exec(LIST).options(alone).forward_agent(other.forward()).output()).await.unwrap();
+    assert!(output.stdout_text().contains(&other.listed()), "{output:?}");
     drop(held);
     // When nobody has the first one any more, the other one can be lent.
     let listed = soon(async {
