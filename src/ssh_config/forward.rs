@@ -220,46 +220,6 @@ impl HostOptions {
     }
 }
 
-/// One value of `PermitRemoteOpen`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Open<'a> {
-    Any,
-    None,
-    /// `None` is `*`.
-    At {
-        host: Option<&'a str>,
-        port: Option<u16>,
-    },
-}
-
-impl<'a> Open<'a> {
-    pub(super) fn parse(text: &'a str) -> Option<Self> {
-        if text.eq_ignore_ascii_case("any") {
-            return Some(Self::Any);
-        }
-        if text.eq_ignore_ascii_case("none") {
-            return Some(Self::None);
-        }
-        let (host, port) = match text.strip_prefix('[') {
-            Some(inner) => inner.split_once("]:")?,
-            None => text.split_once(':')?,
-        };
-        let port = if port == "*" { None } else { Some(super::units::port(port)?) };
-        Some(Self::At { host: Some(host).filter(|host| *host != "*"), port })
-    }
-
-    /// Whether it is for this destination.
-    pub(super) fn is_for(self, host: &str, port: u16) -> bool {
-        match self {
-            Self::Any => true,
-            Self::None => false,
-            Self::At { host: named, port: at } => {
-                named.is_none_or(|named| named == host) && at.is_none_or(|at| at == port)
-            }
-        }
-    }
-}
-
 /// Splits at colons; brackets keep colons together, a backslash takes the next character as it is.
 fn fields(spec: &str) -> Option<Vec<Field>> {
     let mut fields = Vec::new();
@@ -289,6 +249,7 @@ fn fields(spec: &str) -> Option<Vec<Field>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ssh_config::{Asked, Local, SshConfig};
 
     fn read(remote: bool, listen: &str, connect: &str) -> Result<String, String> {
         let connect = Some(connect).filter(|connect| !connect.is_empty());
@@ -331,32 +292,25 @@ mod tests {
     }
 
     #[test]
-    fn permitted_destinations_are_the_same_to_the_letter_or_a_star() {
-        for (place, host, port, yes) in [
-            ("any", "h", 1, true),
-            ("none", "h", 1, false),
-            ("h:1", "h", 1, true),
-            ("h:1", "h", 2, false),
-            ("h:1", "H", 1, false),
-            ("h:1", "h.", 1, false),
-            ("h:*", "h", 65535, true),
-            ("h:*", "i", 1, false),
-            ("*:1", "::1", 1, true),
-            ("*:1", "h", 2, false),
-            ("*:*", "h", 2, true),
-            ("[::1]:3", "::1", 3, true),
-            ("[::1]:3", "0:0:0:0:0:0:0:1", 3, false),
-            ("*.example:1", "a.example", 1, false),
-            ("ANY", "h", 1, true),
+    fn the_options_of_the_host_are_in_every_forward() {
+        let forward = |options: &str, forward: &Forward| {
+            let config = SshConfig::parse(options).unwrap();
+            let asked = Asked::host("h").local(Local::new("u", 1, "/home/u", "here"));
+            format!("{:?}", config.resolve(&asked).unwrap().forward(forward))
+        };
+        let everywhere = forward::Endpoint::tcp("*", 80);
+        let local = Forward::local("80:h:1").unwrap();
+        assert!(forward("GatewayPorts yes", &local).contains(&format!("{everywhere:?}")));
+        assert!(!forward("GatewayPorts no", &local).contains(&format!("{everywhere:?}")));
+        assert!(forward("GatewayPorts yes", &Forward::remote("80").unwrap()).contains("localhost"));
+        for (permit, spec, asks) in [
+            ("none", Forward::remote("80"), true),
+            ("h:1", Forward::remote("80"), true),
+            ("none", Forward::remote("80:h:1"), false),
+            ("none", Forward::dynamic("80"), false),
         ] {
-            assert_eq!(Open::parse(place).unwrap().is_for(host, port), yes, "{place} {host} {port}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_destination_is_refused() {
-        for place in ["h", "", "h:", "h:0", "h:65536", "[::1", "[::1]", "[::1]x:1", "h:x"] {
-            assert_eq!(Open::parse(place), None, "{place}");
+            let made = forward(&format!("PermitRemoteOpen {permit}"), &spec.unwrap());
+            assert_eq!(!made.contains("permit: None"), asks, "{made}");
         }
     }
 

@@ -65,6 +65,7 @@ mod kinds;
 mod local;
 mod options;
 mod pattern;
+mod permit;
 mod resolve;
 mod tokens;
 mod units;

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use super::algorithms::AlgorithmList;
 use super::error::{Place, Problem};
-use super::forward::{Forward, Open};
+use super::forward::Forward;
 use super::keyword::Keyword;
 use super::kinds::{
     AddressFamily, AgentForwarding, IdentityAgent, Proxy, RequestTty, SessionType, StrictHostKeys,
 };
 use super::local::Local;
+use super::permit::Open;
 use super::value::Value;
 
 /// One option, expanded.

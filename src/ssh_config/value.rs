@@ -4,9 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use super::algorithms::AlgorithmList;
-use super::forward::{Forward, Open};
+use super::forward::Forward;
 use super::jump::{self, JumpHost};
 use super::keyword::{Grammar, Keyword};
+use super::permit::Open;
 use super::{units, words};
 
 /// A value, by its grammar.
