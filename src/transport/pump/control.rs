@@ -153,6 +153,7 @@ impl PumpStats {
 
     /// When the socket last brought something, to the millisecond; when the pump was made, if it
     /// never did.
+    #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a daemon asks"))]
     pub(in crate::transport) fn last_inbound(&self) -> Instant {
         self.base + Duration::from_millis(self.last_inbound_ms.load(Ordering::Relaxed))
     }
