@@ -310,7 +310,8 @@ impl ChannelBudget {
         });
     }
 
-    /// When the patience with its consumer is over, if it takes no more than next to nothing until then. `None` if it has all it likes.
+    /// When the patience with its consumer is over, if it takes no more than next to nothing until then. `None` if it has
+    /// all it likes.
     pub(crate) fn patience_ends(&self) -> Option<Instant> {
         let idle = self.idle.get()?;
         idle.since().checked_add(idle.patience)

@@ -32,7 +32,8 @@ impl Chunk {
     }
 
     /// The first `bytes` are consumed, and their credit goes back, as soon as it is a [`PIECE`]: a reader that takes little at
-    /// a time is seen to take something. The rest goes back with the chunk, whose last byte ends it. What is counted stays in proportion to the memory that is held.
+    /// a time is seen to take something. The rest goes back with the chunk, whose last byte ends it. What is counted stays in
+    /// proportion to the memory that is held.
     pub(super) fn consume(&mut self, bytes: usize) {
         let bytes = bytes.min(self.data.len());
         self.data.advance(bytes);

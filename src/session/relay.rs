@@ -13,7 +13,8 @@
 //!
 //! Nothing is copied on the way down: chunks go from the packets they came in to the socket, many in one write. They
 //! hold their receive credit until the socket has taken them, piece by piece: a slow reader is not taken for a stalled one.
-//! On the way up bytes are read into the buffer that is sent. Nothing is read while the channel's outbound queue is above its mark.
+//! On the way up bytes are read into the buffer that is sent. Nothing is read while the channel's outbound queue is above
+//! its mark.
 
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, IoSlice};

@@ -46,7 +46,8 @@ impl PumpControl {
 
     /// Takes the hold off if that was put off until now.
     pub(super) fn let_go_now(&self) {
-        if self.let_go.swap(false, Ordering::AcqRel) {
+        // Looked at first: this is on the way of every flush.
+        if self.let_go.load(Ordering::Relaxed) && self.let_go.swap(false, Ordering::AcqRel) {
             self.set_hold(false);
         }
     }
